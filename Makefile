@@ -1,0 +1,39 @@
+# The map of a developer's day; `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+NETWORK ?= resnet50
+
+.DEFAULT_GOAL := help
+.PHONY: help tune test lint types unit format bench bench-compare bench-compile clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# Reinstalled when the requirements change; the install is editable, so sources need none.
+.venv/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed"'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+tune: .venv/.installed  ## Measure every algorithm on a network's layers and keep the best (NETWORK=resnet50)
+	$(BIN)/numbaconv tune $(NETWORK)
+
+test: lint types unit  ## Lint, types and all tests
+
+lint: .venv/.installed  ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.installed  ## Check types
+	$(BIN)/mypy
+
+unit: .venv/.installed  ## Run the tests, doctests and README examples
+	$(BIN)/pytest -n 2 --benchmark-disable
+
+format: .venv/.installed  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove the environment and all caches of this folder
+	rm -rf .venv .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,190 @@
+"""User-facing convolution arguments, brought to the one form the engine works with.
+
+Every function here takes what a caller may write (``stride=2``, ``activation="relu"``) and returns the full
+form; what runs over space has the three axes (D, H, W). What is wrong is refused by the name of the public
+argument, with what came and what was expected.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import SupportsFloat, SupportsIndex, TypeAlias, cast
+
+Axes: TypeAlias = tuple[int, int, int]
+Bounds: TypeAlias = tuple[float, float]
+
+AxesLike: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+ActivationLike: TypeAlias = str | Bounds | tuple[str, float, float] | None
+
+ITEM_SIZE = {"float32": 4, "float64": 8}
+
+
+def as_int(name: str, value: object, least: int) -> int:
+    """Return `value` as a plain int of at least `least`; `name` is the argument an error speaks of.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not an integer. A bool is not one here: ``stride=True`` is a mistake.
+    ValueError
+        If it is smaller than `least`.
+
+    Examples
+    --------
+    >>> as_int("groups", 4, least=1)
+    4
+    """
+    wanted = f"{name}: expected an integer of at least {least}"
+    if isinstance(value, bool):
+        raise TypeError(f"{wanted}, got {value!r}")
+    try:
+        number = operator.index(cast(SupportsIndex, value))
+    except TypeError:
+        raise TypeError(f"{wanted}, got {value!r} ({type(value).__name__})") from None
+    if number < least:
+        raise ValueError(f"{wanted}, got {number}")
+    return number
+
+
+def normalise_axes(name: str, value: AxesLike, axes: int, *, least: int = 1) -> Axes:
+    """Spread an int, or one int per spatial axis, over (D, H, W); a missing axis gets 1.
+
+    Parameters
+    ----------
+    name : str
+        The argument an error speaks of.
+    value : int or sequence of int
+        One value for all axes, or one for each of the `axes` axes in order.
+    axes : int
+        The number of spatial axes, 1 to 3.
+    least : int
+        The smallest value allowed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is no integer, is too small, or the sequence has another length than `axes`.
+
+    Examples
+    --------
+    >>> normalise_axes("stride", 2, axes=2)
+    (1, 2, 2)
+    >>> normalise_axes("kernel_size", (3, 5), axes=2)
+    (1, 3, 5)
+    """
+    if isinstance(value, (tuple, list)):
+        if len(value) != axes:
+            raise ValueError(f"{name}: expected one integer or {axes}, one per spatial axis, got {value!r}")
+        given = tuple(as_int(name, item, least) for item in value)
+    else:
+        given = (as_int(name, value, least),) * axes
+    return cast(Axes, (1,) * (3 - axes) + given)
+
+
+def normalise_shapes(
+    input_shape: Sequence[SupportsIndex], weight_shape: Sequence[SupportsIndex], groups: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes (N, C, *spatial) and (K, C / groups, *kernel) as plain ints, checked for each other.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no shape, has a size of 0 (the batch may), they differ in spatial axes, or the weight has
+        another number of channels per group than the input.
+
+    Examples
+    --------
+    >>> normalise_shapes((1, 6, 8, 8), [8, 3, 3, 3], groups=2)
+    ((1, 6, 8, 8), (8, 3, 3, 3))
+    """
+    image, weight = _shape("input", input_shape, 0), _shape("weight", weight_shape, 1)
+    if not 3 <= len(weight) <= 5:
+        raise ValueError(f"weight: expected the axes (K, C / groups) and 1 to 3 spatial, got shape {weight}")
+    if len(image) != len(weight):
+        raise ValueError(
+            f"input: expected {len(weight)} axes (batch, channels and {len(weight) - 2} spatial) for a "
+            f"weight of shape {weight}, got shape {image}"
+        )
+    if image[1] != weight[1] * groups and image[1] % groups == 0:
+        raise ValueError(
+            f"weight: expected {image[1] // groups} input channels per group (input has {image[1]} "
+            f"channels, groups={groups}), got shape {weight}"
+        )
+    return image, weight
+
+
+def _shape(name: str, value: Sequence[SupportsIndex], least_first: int) -> tuple[int, ...]:
+    try:
+        shape = tuple(map(operator.index, value))
+    except TypeError:
+        raise TypeError(f"{name}: expected a shape, a tuple of integers, got {value!r}") from None
+    if shape and (shape[0] < least_first or min(shape[1:], default=1) < 1):
+        batch = "" if least_first else " (the batch may be 0)"
+        raise ValueError(f"{name}: expected sizes of at least 1{batch}, got shape {shape}")
+    return shape
+
+
+def normalise_activation(value: ActivationLike) -> Bounds | None:
+    """Turn an activation into the bounds (low, high) its result is clipped to; None where nothing is clipped.
+
+    Parameters
+    ----------
+    value : None, "relu", "relu6", ("clip", low, high) or (low, high)
+        "relu" is (0, inf), "relu6" is (0, 6). Bounds that are already normal pass through.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, a bound is NaN, or low exceeds high.
+    TypeError
+        If it is none of these, or a bound is no real number.
+
+    Examples
+    --------
+    >>> normalise_activation("relu6")
+    (0.0, 6.0)
+    >>> normalise_activation(("clip", -1, 1))
+    (-1.0, 1.0)
+    """
+    wanted = "activation: expected None, 'relu', 'relu6' or ('clip', low, high)"
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if value not in _NAMED_BOUNDS:
+            raise ValueError(f"{wanted}, got {value!r}")
+        return _NAMED_BOUNDS[value]
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{wanted}, got {value!r}")
+    bounds = value[1:] if len(value) == 3 and value[0] == "clip" else value
+    if len(bounds) != 2:
+        raise ValueError(f"{wanted}, got {value!r}")
+    if not all(isinstance(bound, SupportsFloat) and not isinstance(bound, bool) for bound in bounds):
+        raise TypeError(f"activation: the bounds must be real numbers, got {value!r}")
+    low, high = (float(cast(SupportsFloat, bound)) for bound in bounds)
+    if not low <= high:  # false for a NaN too
+        raise ValueError(f"activation: expected low <= high and no NaN, got {value!r}")
+    return None if (low, high) == (-math.inf, math.inf) else (low, high)
+
+
+_NAMED_BOUNDS: dict[str, Bounds] = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
+
+
+def normalise_dtype(value: object) -> str:
+    """Return "float32" or "float64" for a dtype's name, a NumPy dtype or a NumPy scalar type.
+
+    Raises
+    ------
+    TypeError
+        If it is another type, or one of foreign byte order, which kernels cannot read.
+
+    Examples
+    --------
+    >>> normalise_dtype("float64")
+    'float64'
+    """
+    name = value if isinstance(value, str) else getattr(value, "name", getattr(value, "__name__", None))
+    if name not in ITEM_SIZE or not getattr(value, "isnative", True):
+        raise TypeError(f"dtype: expected float32 or float64 in native byte order, got {value!r}")
+    return str(name)
