@@ -1,0 +1,93 @@
+"""What a kernel knows of its problem: one record, the same type for every algorithm, read by field name."""
+
+from __future__ import annotations
+
+import functools
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from numbaconv.arguments import Axes
+from numbaconv.problem import ConvProblem
+from numbaconv.runtime import Dispatcher, jit
+
+#: Letters of the literature. ``C`` and ``K`` count channels of one group. D H W: input, T R S: kernel, O P Q: output;
+#: ``stride_w``, ``dilation_w`` and ``pad_w`` (zeros before the first column) likewise for d and h.
+_PROBLEM = (
+    *("N", "G", "C", "K", "D", "H", "W", "T", "R", "S", "O", "P", "Q"),
+    *("stride_d", "stride_h", "stride_w", "dilation_d", "dilation_h", "dilation_w", "pad_d", "pad_h", "pad_w"),
+)
+#: How an algorithm cuts the problem into tasks: their number along groups, output depth, rows, columns and channels,
+#: and the sizes of its blocks, whose units its settings define. ``pitch`` is the distance of staged pixels.
+_BLOCKS = (
+    "tasks_g",
+    "tasks_o",
+    "tasks_p",
+    "tasks_q",
+    "tasks_k",
+    "block_g",
+    "block_p",
+    "block_q",
+    "block_k",
+    "block_c",
+    "pitch",
+)
+GEOMETRY = np.dtype([(name, np.int64) for name in (*_PROBLEM, *_BLOCKS)] + [("low", np.float64), ("high", np.float64)])
+
+
+@functools.lru_cache(maxsize=1024)
+def spatial(problem: ConvProblem) -> tuple[Axes, Axes]:
+    """Input and output size along (D, H, W); a pointwise problem's pixels count as a single row.
+
+    A 1 x 1 kernel with unit stride and no padding sees no neighbours, so a row of H * W pixels is the same
+    problem, with no short row ends.
+    """
+    if max(problem.kernel_size + problem.stride) == 1 and not any(map(sum, problem.padding)):
+        row = (1, 1, prod(problem.in_size))
+        return row, row
+    return problem.in_size, problem.out_size
+
+
+def geometry(problem: ConvProblem, **blocks: int) -> np.ndarray[Any, Any]:
+    """The record of a problem, as an array of one element; blocks that are not named are 1."""
+    in_size, out_size = spatial(problem)
+    G = problem.groups
+    values = (
+        *(problem.batch, G, problem.in_channels // G, problem.out_channels // G),
+        *in_size, *problem.kernel_size, *out_size,
+        *problem.stride, *problem.dilation, *(before for before, _ in problem.padding),
+        *(blocks.get(name, 1) for name in _BLOCKS),
+        *(problem.activation or (-np.inf, np.inf)),
+    )  # fmt: skip
+    return np.array([values], GEOMETRY)
+
+
+def _locate(task: int, g: Any) -> tuple[int, int, int, int, int, int]:
+    """Numbers (n, g, o, p, q, k) of a task along each way of cutting, k fastest."""
+    k = task % g.tasks_k
+    rest = task // g.tasks_k
+    q = rest % g.tasks_q
+    rest //= g.tasks_q
+    p = rest % g.tasks_p
+    rest //= g.tasks_p
+    o = rest % g.tasks_o
+    rest //= g.tasks_o
+    return rest // g.tasks_g, rest % g.tasks_g, o, p, q, k
+
+
+#: Jitted, for kernels to call.
+locate: Dispatcher = jit(_locate)
+
+
+def ceil_div(a: int, b: int) -> int:
+    """``a / b`` rounded up."""
+    return -(-a // b)
+
+
+def even_block(length: int, most: int, multiple: int = 1) -> int:
+    """Size of the blocks that cut ``length`` into as few equal ones as ``most`` allows, a multiple or all of it."""
+    if length <= most:
+        return length
+    pieces = ceil_div(length, max(multiple, most))
+    return min(length, ceil_div(ceil_div(length, pieces), multiple) * multiple)

@@ -1,0 +1,101 @@
+"""Compiled kernels on disk: one file per kernel and signature, in a folder per version of everything that matters.
+
+Numba's own cache keeps one index per function, which two processes may overwrite at the same time so that a key
+leads to another kernel's code, and its key does not see the files of the intrinsics a kernel is made of. Here
+the file name is a hash of the whole key and the folder's name one of the sources, Numba, LLVM, Python and CPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pickle
+import platform
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+import platformdirs
+from numba.core import registry
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+_PACKAGE = Path(__file__).parent
+_KERNEL_SOURCES = ("jitcache.py", "runtime.py", "geometry.py", "simd/*.py", "algorithms/*.py")
+
+
+def user_cache_dir() -> Path:
+    """Where this project keeps what it measured and compiled: ``NUMBACONV_CACHE_DIR`` or the user's cache folder."""
+    return Path(os.environ.get("NUMBACONV_CACHE_DIR") or platformdirs.user_cache_dir("numbaconv"))
+
+
+@functools.cache
+def kernel_fingerprint() -> str:
+    """Hash of all that decides what a kernel compiles to: its sources, Numba, LLVM, Python and the target CPU."""
+    digest = hashlib.sha256()
+    for pattern in _KERNEL_SOURCES:
+        for path in sorted(_PACKAGE.glob(pattern)):
+            digest.update(path.read_bytes())
+    versions = (numba.__version__, llvmlite.__version__, platform.python_version())
+    target = registry.cpu_target.target_context.codegen().magic_tuple()
+    digest.update(repr((versions, target)).encode())
+    return digest.hexdigest()[:16]
+
+
+class KernelCache(_Cache):
+    """Disk cache of one jitted function; every failure to read or write means a compilation, never an error."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self._function, self._options = function, options
+        self._enabled = True
+
+    @property
+    def cache_path(self) -> str:
+        return str(user_cache_dir() / "kernels" / kernel_fingerprint())
+
+    def _path(self, sig: Any) -> Path:
+        cells = self._function.__closure__ or ()
+        key = repr((self._function.__qualname__, [cell.cell_contents for cell in cells], str(sig), self._options))
+        name = self._function.__qualname__.split(".")[0]
+        return Path(self.cache_path) / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.pickle"
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        target_context.refresh()
+        try:
+            payload = self._path(sig).read_bytes()
+        except OSError:
+            return None
+        try:
+            return CompileResult._rebuild(target_context, *pickle.loads(payload))
+        except Exception:  # a truncated or foreign file can fail in any way; compiling again repairs it
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        path = self._path(sig)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                file.write(dumps(data._reduce()))
+            os.replace(file.name, path)
+        except OSError as error:
+            _warn_once(f"compiled kernels are not kept, each process compiles again: {error}")
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def flush(self) -> None:
+        """Nothing is held back: a file is written when its kernel is compiled."""
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)

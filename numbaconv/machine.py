@@ -1,0 +1,113 @@
+"""This CPU, as far as kernels and planner care: vector width, registers, caches, and a nominal clock."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from numba.core import registry
+
+from numbaconv.arguments import ITEM_SIZE
+
+#: Cache sizes in bytes assumed where the system does not tell: small ones, which are never too large for a block.
+_DEFAULT_CACHES = (32 << 10, 512 << 10, 4 << 20)
+#: Clock in Hz that turns the cost model's cycles into the seconds it prints; choices do not depend on it.
+_NOMINAL_CLOCK = 3.5e9
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What decides tile shapes and block sizes.
+
+    Parameters
+    ----------
+    name : str
+        The processor's model name, for people.
+    vector_bytes : int
+        Width of a vector register that kernels are compiled for: 64 (AVX-512), 32 (AVX2) or 16 (NEON, SSE).
+    registers : int
+        Vector registers of one thread: 32 or 16.
+    l1, l2, l3 : int
+        Bytes of data cache; L1 and L2 of one core, L3 of all together.
+    clock : float
+        Hz by which the cost model turns cycles into seconds.
+
+    Examples
+    --------
+    >>> machine = Machine("some Zen 3", vector_bytes=32, registers=16, l1=32768, l2=524288, l3=33554432)
+    >>> machine.lanes("float32"), machine.lanes("float64")
+    (8, 4)
+    """
+
+    name: str
+    vector_bytes: int
+    registers: int
+    l1: int
+    l2: int
+    l3: int
+    clock: float = _NOMINAL_CLOCK
+
+    def lanes(self, dtype: str) -> int:
+        """Elements of ``dtype`` in one vector."""
+        return self.vector_bytes // ITEM_SIZE[dtype]
+
+
+@functools.cache
+def this_machine() -> Machine:
+    """The machine this process runs on, as Numba compiles for it (``NUMBA_CPU_NAME`` and ``_FEATURES`` count)."""
+    _, _, features = registry.cpu_target.target_context.codegen().magic_tuple()
+    vector_bytes, registers = _vectors(features.split(","), platform.machine())
+    return Machine(_processor_name(), vector_bytes, registers, *_caches())
+
+
+def _vectors(features: list[str], architecture: str) -> tuple[int, int]:
+    """Bytes and number of the vector registers, from LLVM's feature names."""
+    if "+avx512f" in features and "+avx512vl" in features:
+        return 64, 32
+    if "+avx" in features and "+fma" in features:
+        return 32, 16
+    return 16, 32 if architecture.lower() in ("aarch64", "arm64") else 16
+
+
+def _caches() -> tuple[int, int, int]:
+    """Bytes of L1 data, L2 and L3 cache, from Linux's sysfs or macOS's sysctl."""
+    sizes = list(_DEFAULT_CACHES)
+    for level, size in _linux_caches() if sys.platform == "linux" else _darwin_caches():
+        sizes[level - 1] = size
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _linux_caches() -> list[tuple[int, int]]:
+    found = []
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index[0-9]*"):
+        try:
+            kind, level, size = ((index / name).read_text().strip() for name in ("type", "level", "size"))
+            if kind != "Instruction" and int(level) <= 3 and size.endswith("K"):
+                found.append((int(level), int(size[:-1]) << 10))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _darwin_caches() -> list[tuple[int, int]]:
+    if sys.platform != "darwin":
+        return []
+    found = []
+    for level, key in enumerate(("hw.l1dcachesize", "hw.l2cachesize", "hw.l3cachesize"), 1):
+        reply = subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, check=False).stdout.strip()
+        if reply.isdigit() and int(reply):
+            found.append((level, int(reply)))
+    return found
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()

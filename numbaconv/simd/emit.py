@@ -1,0 +1,121 @@
+"""LLVM instructions behind the SIMD operations: what the intrinsics of ``vec`` and ``tile`` are written in.
+
+Everything here takes an ``ir.IRBuilder`` and LLVM values and runs while Numba lowers a kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from numbaconv.simd.types import Vec
+
+I32 = ir.IntType(32)
+
+
+def element(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Value, offset: ir.Value) -> ir.Value:
+    """Pointer to ``array[offset]`` of a contiguous array; unlike Numba's getitem, neither wraps nor checks.
+
+    Not ``inbounds``: a masked access may point before the array, its first lanes being off.
+    """
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [offset])
+
+
+def plus(builder: ir.IRBuilder, value: ir.Value, constant: int) -> ir.Value:
+    return builder.add(value, ir.Constant(value.type, constant)) if constant else value
+
+
+def call(builder: ir.IRBuilder, name: str, result: ir.Type, args: list[ir.Value]) -> ir.Value:
+    """Call an LLVM intrinsic by its mangled name (llvmlite's ``declare_intrinsic`` refuses vector types)."""
+    function_type = ir.FunctionType(result, [arg.type for arg in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), args)
+
+
+def mangled(vec: Vec) -> str:
+    return f"v{vec.lanes}f{8 * vec.itemsize}"
+
+
+def load(builder: ir.IRBuilder, vec: Vec, pointer: ir.Value) -> ir.Value:
+    return builder.load(builder.bitcast(pointer, vec.llvm.as_pointer()), align=vec.itemsize)
+
+
+def store(builder: ir.IRBuilder, vec: Vec, value: ir.Value, pointer: ir.Value) -> None:
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=vec.itemsize)
+
+
+def first_lanes(builder: ir.IRBuilder, vec: Vec, count: ir.Value) -> ir.Value:
+    """Mask of the lanes below ``count``; all of them when it is ``lanes`` or more, none when it is 0 or less."""
+    lane_numbers = ir.Constant(ir.VectorType(count.type, vec.lanes), list(range(vec.lanes)))
+    return builder.icmp_signed("<", lane_numbers, splat(builder, count, vec.lanes))
+
+
+def masked_load(builder: ir.IRBuilder, vec: Vec, pointer: ir.Value, mask: ir.Value) -> ir.Value:
+    """Load the lanes of the mask, 0 in the others, whose memory is not touched."""
+    typed = builder.bitcast(pointer, vec.llvm.as_pointer())
+    name = f"llvm.masked.load.{mangled(vec)}.p0"
+    align = ir.Constant(I32, vec.itemsize)
+    return call(builder, name, vec.llvm, [typed, align, mask, ir.Constant(vec.llvm, None)])
+
+
+def masked_store(builder: ir.IRBuilder, vec: Vec, value: ir.Value, pointer: ir.Value, mask: ir.Value) -> None:
+    typed = builder.bitcast(pointer, vec.llvm.as_pointer())
+    name = f"llvm.masked.store.{mangled(vec)}.p0"
+    call(builder, name, ir.VoidType(), [value, typed, ir.Constant(I32, vec.itemsize), mask])
+
+
+def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
+    """One scalar in every lane."""
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    one = builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+
+def fma(builder: ir.IRBuilder, vec: Vec, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    """``a * b + c`` rounded once."""
+    return call(builder, f"llvm.fma.{mangled(vec)}", vec.llvm, [a, b, c])
+
+
+def clip(builder: ir.IRBuilder, value: ir.Value, low: ir.Value, high: ir.Value) -> ir.Value:
+    """``value`` between two vectors; NaN stays NaN, since both comparisons are then false."""
+    value = builder.select(builder.fcmp_ordered("<", value, low), low, value)
+    return builder.select(builder.fcmp_ordered(">", value, high), high, value)
+
+
+def shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
+
+
+def interleave(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: int) -> tuple[ir.Value, ir.Value]:
+    """Low and high halves of every group of four, alternating: x86 ``unpcklps``, NEON ``zip1``, one instruction."""
+    low = [base + i for base in range(0, lanes, 4) for i in (0, lanes, 1, lanes + 1)]
+    return shuffle(builder, a, b, low), shuffle(builder, a, b, [i + 2 for i in low])
+
+
+def exchange(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: int, distance: int) -> tuple[ir.Value, ir.Value]:
+    """Transpose the 2 x 2 blocks of ``distance`` lanes that ``a`` and ``b`` make: one instruction from 8 bytes on."""
+    low = [i if not i & distance else lanes + i - distance for i in range(lanes)]
+    return shuffle(builder, a, b, low), shuffle(builder, a, b, [i + distance for i in low])
+
+
+def transpose(builder: ir.IRBuilder, vec: Vec, rows: list[ir.Value]) -> list[ir.Value]:
+    """Transpose ``lanes`` vectors as a square matrix in log2(lanes) stages of one instruction per vector.
+
+    Four-byte elements take their first stage as an interleave, since the exchange of single elements would be
+    two instructions; it leaves rows 1 and 2 of every four swapped, which is put right by naming alone.
+    """
+    lanes, rows = vec.lanes, list(rows)
+    for stage in range(lanes.bit_length() - 1):
+        distance = 1 << stage
+        for i in (i for i in range(lanes) if not i & distance):
+            if distance == 1 and vec.itemsize == 4:
+                pair = interleave(builder, rows[i], rows[i + 1], lanes)
+            else:
+                pair = exchange(builder, rows[i], rows[i + distance], lanes, distance)
+            rows[i], rows[i + distance] = pair
+        if distance == 2 and vec.itemsize == 4:
+            for i in range(0, lanes, 4):
+                rows[i + 1], rows[i + 2] = rows[i + 2], rows[i + 1]
+    return rows

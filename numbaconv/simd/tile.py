@@ -1,0 +1,112 @@
+"""Operations on ``Tile``, a matrix of registers: the whole vocabulary of the microkernels.
+
+A tile of ``rows`` by ``vectors`` holds element (i, j) of a product in row ``i``, lane ``j % lanes`` of vector
+``j // lanes``. Offsets and leading dimensions count elements of contiguous one-dimensional arrays; nothing is
+checked, and nothing outside the elements named is read or written. Shapes must be literals or closure integers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic
+
+from numbaconv.simd import emit
+from numbaconv.simd.types import Tile
+from numbaconv.simd.vec import Lowering
+
+
+@intrinsic(prefer_literal=True)
+def zeros(typingctx: Any, like: Any, rows: Any, vectors: Any, lanes: Any) -> tuple[Any, Lowering]:
+    """A tile of zeros, of the element type of the array ``like``."""
+    tile = Tile(like.dtype, lanes.literal_value, rows.literal_value, vectors.literal_value)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return ir.Constant(tile.llvm, None)
+
+    return signature(tile, like, rows, vectors, lanes), lower
+
+
+@intrinsic
+def rank1(typingctx: Any, tile: Any, a: Any, a_off: Any, lda: Any, b: Any, b_off: Any) -> tuple[Any, Lowering]:
+    """Rank-one update ``tile[i, j] += a[a_off + i * lda] * b[b_off + j]``.
+
+    ``rows`` scalars are broadcast, read in place at any stride: on Zen 3 a packed operand was no faster (89
+    against 88 GFLOP/s). ``vectors`` loads and ``rows * vectors`` fused multiply-adds follow.
+    """
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, a_array, row, row_step, b_array, column = args
+        vec = tile.vec
+        columns = [
+            emit.load(
+                builder, vec, emit.element(context, builder, b, b_array, emit.plus(builder, column, j * vec.lanes))
+            )
+            for j in range(tile.vectors)
+        ]
+        for i in range(tile.rows):
+            pointer = emit.element(context, builder, a, a_array, row)
+            scalar = emit.splat(builder, builder.load(pointer, align=vec.itemsize), vec.lanes)
+            row = builder.add(row, row_step)
+            for j in range(tile.vectors):
+                k = tile.index(i, j)
+                accumulator = builder.extract_value(value, k)
+                value = builder.insert_value(value, emit.fma(builder, vec, scalar, columns[j], accumulator), k)
+        return value
+
+    return signature(tile, tile, a, a_off, lda, b, b_off), lower
+
+
+def _for_each_register(builder: ir.IRBuilder, tile: Tile, value: ir.Value, change: Any) -> ir.Value:
+    """The tile with every register replaced by ``change(register, row, vector)``."""
+    for i in range(tile.rows):
+        for j in range(tile.vectors):
+            k = tile.index(i, j)
+            value = builder.insert_value(value, change(builder.extract_value(value, k), i, j), k)
+    return value
+
+
+@intrinsic
+def add_to_rows(typingctx: Any, tile: Any, a: Any, offset: Any, step: Any) -> tuple[Any, Lowering]:
+    """``tile[i, :] += a[offset + i * step]``: a bias where rows are output channels."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, array, start, row_step = args
+        splats = []
+        for _ in range(tile.rows):
+            scalar = builder.load(emit.element(context, builder, a, array, start), align=tile.vec.itemsize)
+            splats.append(emit.splat(builder, scalar, tile.vec.lanes))
+            start = builder.add(start, row_step)
+        return _for_each_register(builder, tile, value, lambda reg, i, j: builder.fadd(reg, splats[i]))
+
+    return signature(tile, tile, a, offset, step), lower
+
+
+@intrinsic
+def add_to_columns(typingctx: Any, tile: Any, a: Any, offset: Any, count: Any) -> tuple[Any, Lowering]:
+    """``tile[:, j] += a[offset + j]`` for ``j < count``: a bias where lanes are output channels."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, array, start, n = args
+        vectors = []
+        for j in range(tile.vectors):
+            pointer = emit.element(context, builder, a, array, emit.plus(builder, start, j * tile.vec.lanes))
+            mask = emit.first_lanes(builder, tile.vec, emit.plus(builder, n, -j * tile.vec.lanes))
+            vectors.append(emit.masked_load(builder, tile.vec, pointer, mask))
+        return _for_each_register(builder, tile, value, lambda reg, i, j: builder.fadd(reg, vectors[j]))
+
+    return signature(tile, tile, a, offset, types.int64), lower
+
+
+@intrinsic
+def clip(typingctx: Any, tile: Any, low: Any, high: Any) -> tuple[Any, Lowering]:
+    """Every element between two scalars of the tile's type; NaN stays NaN."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        bounds = [emit.splat(builder, bound, tile.vec.lanes) for bound in args[1:]]
+        return _for_each_register(builder, tile, args[0], lambda reg, i, j: emit.clip(builder, reg, *bounds))
+
+    return signature(tile, tile, tile.vec.dtype, tile.vec.dtype), lower

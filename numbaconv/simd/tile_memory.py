@@ -1,0 +1,180 @@
+"""Tiles to and from memory: whole, in part at the edges of a problem, and transposed.
+
+Row ``i`` of a tile lies at ``offset + i * ld``. The partial forms never touch memory outside the part, so that
+threads may write neighbouring parts at the same time and a page end may follow an array.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic
+
+from numbaconv.simd import emit
+from numbaconv.simd.types import Tile
+from numbaconv.simd.vec import Lowering
+
+
+@intrinsic(prefer_literal=True)
+def load_tile(
+    typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any, vectors: Any, lanes: Any
+) -> tuple[Any, Lowering]:
+    """A tile read from ``a``, whole."""
+    tile = Tile(a.dtype, lanes.literal_value, rows.literal_value, vectors.literal_value)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        array, row, row_step = args[:3]
+        value = ir.Constant(tile.llvm, ir.Undefined)
+        for i in range(tile.rows):
+            for j in range(tile.vectors):
+                pointer = emit.element(context, builder, a, array, emit.plus(builder, row, j * tile.vec.lanes))
+                value = builder.insert_value(value, emit.load(builder, tile.vec, pointer), tile.index(i, j))
+            row = builder.add(row, row_step)
+        return value
+
+    return signature(tile, a, offset, ld, rows, vectors, lanes), lower
+
+
+@intrinsic
+def store_tile(typingctx: Any, tile: Any, a: Any, offset: Any, ld: Any) -> tuple[Any, Lowering]:
+    """Write the whole tile to ``a``."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, array, row, row_step = args
+        for i in range(tile.rows):
+            for j in range(tile.vectors):
+                pointer = emit.element(context, builder, a, array, emit.plus(builder, row, j * tile.vec.lanes))
+                emit.store(builder, tile.vec, builder.extract_value(value, tile.index(i, j)), pointer)
+            row = builder.add(row, row_step)
+        return context.get_dummy_value()
+
+    return signature(types.void, tile, a, offset, ld), lower
+
+
+def _column_masks(builder: ir.IRBuilder, tile: Tile, count: ir.Value) -> list[ir.Value]:
+    return [
+        emit.first_lanes(builder, tile.vec, emit.plus(builder, count, -j * tile.vec.lanes)) for j in range(tile.vectors)
+    ]
+
+
+@intrinsic(prefer_literal=True)
+def load_columns(
+    typingctx: Any, a: Any, offset: Any, ld: Any, columns: Any, rows: Any, vectors: Any, lanes: Any
+) -> tuple[Any, Lowering]:
+    """A tile of which only the first ``columns`` columns are read; 0 in the others."""
+    tile = Tile(a.dtype, lanes.literal_value, rows.literal_value, vectors.literal_value)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        array, row, row_step, count = args[:4]
+        masks = _column_masks(builder, tile, count)
+        value = ir.Constant(tile.llvm, ir.Undefined)
+        for i in range(tile.rows):
+            for j in range(tile.vectors):
+                pointer = emit.element(context, builder, a, array, emit.plus(builder, row, j * tile.vec.lanes))
+                loaded = emit.masked_load(builder, tile.vec, pointer, masks[j])
+                value = builder.insert_value(value, loaded, tile.index(i, j))
+            row = builder.add(row, row_step)
+        return value
+
+    return signature(tile, a, offset, ld, types.int64, rows, vectors, lanes), lower
+
+
+@intrinsic
+def store_part(
+    typingctx: Any, tile: Any, a: Any, offset: Any, ld: Any, first_row: Any, end_row: Any, columns: Any
+) -> tuple[Any, Lowering]:
+    """Write rows ``first_row`` to ``end_row - 1``, and of these the first ``columns`` columns."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, array, row, row_step, first, end, count = args
+        masks = _column_masks(builder, tile, count)
+        for i in range(tile.rows):
+            number = ir.Constant(first.type, i)
+            inside = builder.and_(builder.icmp_signed("<=", first, number), builder.icmp_signed(">", end, number))
+            with builder.if_then(inside):
+                for j in range(tile.vectors):
+                    offset_j = emit.plus(builder, row, j * tile.vec.lanes)
+                    pointer = emit.element(context, builder, a, array, offset_j)
+                    register = builder.extract_value(value, tile.index(i, j))
+                    emit.masked_store(builder, tile.vec, register, pointer, masks[j])
+            row = builder.add(row, row_step)
+        return context.get_dummy_value()
+
+    return signature(types.void, tile, a, offset, ld, types.int64, types.int64, types.int64), lower
+
+
+def transposed_columns(builder: ir.IRBuilder, tile: Tile, value: ir.Value) -> list[list[ir.Value]]:
+    """For every group of ``lanes`` tile rows, the tile's columns as vectors over these rows."""
+    lanes = tile.vec.lanes
+    undefined = ir.Constant(tile.vec.llvm, ir.Undefined)
+    groups = []
+    for first in range(0, tile.rows, lanes):
+        columns: list[ir.Value] = []
+        for j in range(tile.vectors):
+            block = [
+                builder.extract_value(value, tile.index(i, j)) if i < tile.rows else undefined
+                for i in range(first, first + lanes)
+            ]
+            columns += emit.transpose(builder, tile.vec, block)
+        groups.append(columns)
+    return groups
+
+
+@intrinsic
+def store_transposed(
+    typingctx: Any, tile: Any, a: Any, offset: Any, ld: Any, rows: Any, columns: Any
+) -> tuple[Any, Lowering]:
+    """``a[offset + j * ld + i] = tile[i, j]`` for ``i < rows`` and ``j < columns``: pixels back to NCHW."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, array, start, step, rows, columns = args
+        lanes, vec = tile.vec.lanes, tile.vec
+        groups = transposed_columns(builder, tile, value)
+        everything = builder.and_(
+            builder.icmp_signed("==", rows, ir.Constant(rows.type, tile.rows)),
+            builder.icmp_signed("==", columns, ir.Constant(columns.type, tile.vectors * lanes)),
+        )
+        with builder.if_else(everything) as (whole, part):
+            with whole:
+                column = start
+                for j in range(tile.vectors * lanes):
+                    for g, group in enumerate(groups):
+                        pointer = emit.element(context, builder, a, array, emit.plus(builder, column, g * lanes))
+                        filled = min(lanes, tile.rows - g * lanes)
+                        # LLVM splits a store of, say, 6 lanes into one of 4 and one of 2: no mask on AVX2.
+                        emit.store(
+                            builder, vec, emit.shuffle(builder, group[j], group[j], list(range(filled))), pointer
+                        )
+                    column = builder.add(column, step)
+            with part:
+                column = start
+                masks = [
+                    emit.first_lanes(builder, vec, emit.plus(builder, rows, -g * lanes)) for g in range(len(groups))
+                ]
+                for j in range(tile.vectors * lanes):
+                    with builder.if_then(builder.icmp_signed(">", columns, ir.Constant(columns.type, j))):
+                        for g, group in enumerate(groups):
+                            pointer = emit.element(context, builder, a, array, emit.plus(builder, column, g * lanes))
+                            emit.masked_store(builder, vec, group[j], pointer, masks[g])
+                    column = builder.add(column, step)
+        return context.get_dummy_value()
+
+    return signature(types.void, tile, a, offset, ld, types.int64, types.int64), lower
+
+
+@intrinsic
+def transpose(typingctx: Any, tile: Any) -> tuple[Any, Lowering]:
+    """The transpose of a tile of ``lanes`` rows by one vector."""
+    if tile.vectors != 1 or tile.rows != tile.vec.lanes:
+        return None  # type: ignore[return-value]
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value = args[0]
+        for i, register in enumerate(transposed_columns(builder, tile, value)[0]):
+            value = builder.insert_value(value, register, i)
+        return value
+
+    return signature(tile, tile), lower

@@ -1,0 +1,149 @@
+"""Operations on ``Vec``: load, store, splat, arithmetic as operators, fma, clip.
+
+Offsets count elements from the start of a contiguous one-dimensional array; nothing is checked, and nothing
+outside the elements named is read or written. ``lanes`` must be a literal or a closure integer.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic, overload
+
+from numbaconv.simd import emit
+from numbaconv.simd.types import Vec
+
+Lowering = Callable[[Any, ir.IRBuilder, Any, Any], Any]
+
+
+@intrinsic(prefer_literal=True)
+def load(typingctx: Any, a: Any, offset: Any, lanes: Any) -> tuple[Any, Lowering]:
+    """``a[offset : offset + lanes]`` as a vector."""
+    vec = Vec(a.dtype, lanes.literal_value)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        array, start, _ = args
+        return emit.load(builder, vec, emit.element(context, builder, a, array, start))
+
+    return signature(vec, a, offset, lanes), lower
+
+
+@intrinsic(prefer_literal=True)
+def load_between(typingctx: Any, a: Any, offset: Any, begin: Any, end: Any, lanes: Any) -> tuple[Any, Lowering]:
+    """Lanes ``begin`` to ``end - 1`` from ``a[offset:]``, 0 in the others, which are not read."""
+    vec = Vec(a.dtype, lanes.literal_value)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        array, start, first, last, _ = args
+        pointer = emit.element(context, builder, a, array, start)
+        before = emit.first_lanes(builder, vec, first)
+        mask = builder.and_(builder.not_(before), emit.first_lanes(builder, vec, last))
+        return emit.masked_load(builder, vec, pointer, mask)
+
+    return signature(vec, a, offset, types.int64, types.int64, lanes), lower
+
+
+@intrinsic
+def store(typingctx: Any, vec: Any, a: Any, offset: Any) -> tuple[Any, Lowering]:
+    """Write the vector to ``a[offset : offset + lanes]``."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, array, start = args
+        emit.store(builder, vec, value, emit.element(context, builder, a, array, start))
+        return context.get_dummy_value()
+
+    return signature(types.void, vec, a, offset), lower
+
+
+@intrinsic
+def store_first(typingctx: Any, vec: Any, a: Any, offset: Any, count: Any) -> tuple[Any, Lowering]:
+    """Write the first ``count`` lanes to ``a[offset:]`` and leave what follows them untouched."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, array, start, n = args
+        pointer = emit.element(context, builder, a, array, start)
+        emit.masked_store(builder, vec, value, pointer, emit.first_lanes(builder, vec, n))
+        return context.get_dummy_value()
+
+    return signature(types.void, vec, a, offset, types.int64), lower
+
+
+@intrinsic(prefer_literal=True)
+def splat(typingctx: Any, scalar: Any, lanes: Any) -> tuple[Any, Lowering]:
+    """``scalar`` (float32 or float64) in every lane."""
+    vec = Vec(scalar, lanes.literal_value)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return emit.splat(builder, args[0], vec.lanes)
+
+    return signature(vec, scalar, lanes), lower
+
+
+@intrinsic
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> tuple[Any, Lowering]:
+    """``a * b + c`` of three vectors, rounded once."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return emit.fma(builder, a, *args)
+
+    return signature(a, a, a, a), lower
+
+
+@intrinsic
+def clip(typingctx: Any, value: Any, low: Any, high: Any) -> tuple[Any, Lowering]:
+    """``value`` between two scalars of its type; NaN stays NaN."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        bounds = [emit.splat(builder, bound, value.lanes) for bound in args[1:]]
+        return emit.clip(builder, args[0], *bounds)
+
+    return signature(value, value, value.dtype, value.dtype), lower
+
+
+def _binary(name: str) -> Any:
+    """An intrinsic of two vectors, or a vector and a scalar of any number type, that emits one instruction."""
+
+    @intrinsic
+    def operation(typingctx: Any, a: Any, b: Any) -> tuple[Any, Lowering]:
+        vec = a if isinstance(a, Vec) else b
+
+        def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+            x, y = (
+                value if isinstance(kind, Vec) else emit.splat(builder, value, vec.lanes)
+                for value, kind in zip(args, sig.args, strict=True)
+            )
+            return getattr(builder, name)(x, y)
+
+        scalar_or_vec = [kind if isinstance(kind, Vec) else vec.dtype for kind in (a, b)]
+        return signature(vec, *scalar_or_vec), lower
+
+    return operation
+
+
+_add, _sub, _mul = _binary("fadd"), _binary("fsub"), _binary("fmul")
+
+
+def _are_vectors(a: Any, b: Any) -> bool:
+    if isinstance(a, Vec) and isinstance(b, Vec):
+        return a == b
+    return (isinstance(a, Vec) and isinstance(b, types.Number)) or (isinstance(b, Vec) and isinstance(a, types.Number))
+
+
+@overload(operator.add)
+def _overload_add(a: Any, b: Any) -> Any:
+    return (lambda a, b: _add(a, b)) if _are_vectors(a, b) else None
+
+
+@overload(operator.sub)
+def _overload_sub(a: Any, b: Any) -> Any:
+    return (lambda a, b: _sub(a, b)) if _are_vectors(a, b) else None
+
+
+@overload(operator.mul)
+def _overload_mul(a: Any, b: Any) -> Any:
+    return (lambda a, b: _mul(a, b)) if _are_vectors(a, b) else None
