@@ -1,0 +1,21 @@
+"""Every test, doctests too, has wisdom and a working folder of its own, and gives back the threads it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from numbaconv import runtime, wisdom
+
+
+@pytest.fixture(autouse=True)
+def own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("NUMBACONV_WISDOM", str(tmp_path / "wisdom.jsonl"))
+    monkeypatch.chdir(tmp_path)
+    wisdom.clear()
+    threads = runtime.get_num_threads()
+    yield
+    runtime.set_num_threads(threads)
+    wisdom.clear()

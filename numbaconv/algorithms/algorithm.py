@@ -1,0 +1,82 @@
+"""What an algorithm is to the rest of the engine: a row of functions, and what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from numbaconv.machine import Machine
+from numbaconv.problem import ConvProblem
+from numbaconv.runtime import Dispatcher
+
+Array = np.ndarray[Any, Any]
+
+
+class Settings(Protocol):
+    """The tunable numbers of an algorithm, a named tuple of ints: tile shape and block sizes."""
+
+    def _asdict(self) -> dict[str, int]: ...
+
+
+def tile_shape(settings: Settings) -> dict[str, int]:
+    """The settings that a kernel is compiled for; the others, ``block_*``, are block sizes that it is told."""
+    return {name: value for name, value in settings._asdict().items() if not name.startswith("block_")}
+
+
+class Schedule(NamedTuple):
+    """How a kernel runs on a problem: ``tasks`` calls, each worker with ``workspace`` elements of scratch memory."""
+
+    tasks: int
+    workspace: int
+    geometry: Array
+
+
+class Packing(NamedTuple):
+    """How a weight is laid out for a kernel: a kernel of its own that writes ``elements`` elements as its output.
+
+    Weights with equal ``layout`` are laid out alike, whatever plan asks.
+    """
+
+    layout: tuple[object, ...]
+    elements: int
+    schedule: Schedule
+    kernel: Callable[[], Dispatcher]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One row of the table.
+
+    Parameters
+    ----------
+    name, summary : str
+        How it is called, and what it is in one line.
+    applicable : callable
+        (problem) -> None, or the reason why not as a sentence.
+    candidates : callable
+        (problem, machine, threads) -> settings worth trying, most promising first.
+    settings : callable
+        Named tuple of the settings, for reading them back from wisdom.
+    estimate : callable
+        (problem, settings, machine, threads) -> seconds.
+    schedule : callable
+        (problem, settings, machine) -> `Schedule`. Right for a candidate's tile with any positive block sizes, so
+        that wisdom of other origin can be slow but not wrong.
+    kernel : callable
+        (settings, lanes) -> the jitted kernel.
+    packing : callable
+        (problem, settings, machine) -> `Packing`, or None where the weight is used as it is.
+    """
+
+    name: str
+    summary: str
+    applicable: Callable[[ConvProblem], str | None]
+    candidates: Callable[[ConvProblem, Machine, int], Sequence[Any]]
+    settings: Callable[..., Any]
+    estimate: Callable[[ConvProblem, Any, Machine, int], float]
+    schedule: Callable[[ConvProblem, Any, Machine], Schedule]
+    kernel: Callable[[Any, int], Dispatcher]
+    packing: Callable[[ConvProblem, Any, Machine], Packing | None] = lambda problem, settings, machine: None

@@ -1,0 +1,83 @@
+"""Reference: the definition of convolution as plain loops, summed in float64. Slow, and evidently right.
+
+Cross-correlation as in torch.nn.functional.conv3d: output pixel (o, p, q) of channel k is the sum over the
+channels c of its group and the kernel (t, r, s) of weight times input, where the input is 0 outside its bounds.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
+from numbaconv.cost import Work
+from numbaconv.geometry import geometry
+from numbaconv.machine import Machine
+from numbaconv.problem import ConvProblem
+from numbaconv.runtime import Dispatcher, jit
+
+#: Vector FMAs that one scalar multiply-add costs as much as: it waits 4 cycles for the sum before it.
+_SCALAR_COST = 8.0
+
+
+class Settings(NamedTuple):
+    """Nothing to tune."""
+
+
+@functools.cache
+def kernel(settings: Settings, lanes: int) -> Dispatcher:
+    """The kernel; a task is one output row: (n, k, o, p) counted with p fastest."""
+
+    def reference(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
+        """One row of outputs. ``x``, ``w``, ``y`` are NCDHW, KCTRS and NKOPQ; ``workspace`` is not used."""
+        g = geometry[0]
+        p = task % g.P
+        o = task // g.P % g.O
+        k = task // (g.P * g.O) % (g.G * g.K)
+        n = task // (g.P * g.O * g.G * g.K)
+        first_channel = k // g.K * g.C
+        for q in range(g.Q):
+            total = 0.0
+            for c in range(g.C):
+                for t in range(g.T):
+                    for r in range(g.R):
+                        for s in range(g.S):
+                            d = o * g.stride_d - g.pad_d + t * g.dilation_d
+                            h = p * g.stride_h - g.pad_h + r * g.dilation_h
+                            v = q * g.stride_w - g.pad_w + s * g.dilation_w
+                            if 0 <= d < g.D and 0 <= h < g.H and 0 <= v < g.W:
+                                channel = n * g.G * g.C + first_channel + c
+                                pixel = x[((channel * g.D + d) * g.H + h) * g.W + v]
+                                weight = w[(((k * g.C + c) * g.T + t) * g.R + r) * g.S + s]
+                                total += float(pixel) * float(weight)
+            total += bias[k]
+            if total < g.low:
+                total = g.low
+            if total > g.high:
+                total = g.high
+            y[task * g.Q + q] = total
+
+    return jit(reference)
+
+
+def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
+    N, K = problem.batch, problem.out_channels
+    O, P, _ = problem.out_size
+    return Schedule(N * K * O * P, 0, geometry(problem))
+
+
+def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
+    tasks = problem.batch * problem.out_channels * problem.out_size[0] * problem.out_size[1]
+    return Work(tasks, fmas=problem.flops / 2 * _SCALAR_COST).seconds(machine, threads)
+
+
+REFERENCE = Algorithm(
+    name="reference",
+    summary="plain loops summed in float64: slow, and evidently right",
+    applicable=lambda problem: None,
+    candidates=lambda problem, machine, threads: (Settings(),),
+    settings=Settings,
+    estimate=estimate,
+    schedule=schedule,
+    kernel=kernel,
+)

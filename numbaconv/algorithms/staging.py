@@ -1,0 +1,58 @@
+"""Staging: a block of the input copied channels-last, with its padding, so that what follows are address steps."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from numbaconv.runtime import Dispatcher, jit
+from numbaconv.simd.tile_memory import load_columns, store_part, store_tile, transpose
+
+Array = np.ndarray[Any, Any]
+
+
+@functools.cache
+def channels_last_stager(lanes: int) -> Dispatcher:
+    """The kernel piece that stages; compiled into each kernel that calls it."""
+
+    def stage_channels_last(
+        x: Array, plane: int, start: int, height: int, width: int, top: int, row_step: int, left: int,
+        column_step: int, C: int, pitch: int, rows: int, columns: int, out: Array, out_start: int,
+    ) -> None:  # fmt: skip
+        """Write ``out[out_start:]`` as [rows][columns][C], zeros where the input has none.
+
+        Row i is input row ``top + i * row_step`` of ``height``, column j input column ``left + j * column_step``
+        of ``width``; channel c begins at ``x[start + c * plane]``. Reads the input's elements only. With unit
+        column step and at least ``lanes`` channels, lanes x lanes blocks are transposed in registers; the last
+        block of channels or columns overlaps the one before rather than be a smaller one.
+        """
+        first = min(columns, max(0, (column_step - 1 - left) // column_step))
+        end = max(first, min(columns, (width - 1 - left) // column_step + 1))
+        for i in range(rows):
+            row = top + i * row_step
+            to = out_start + i * columns * pitch
+            if row < 0 or row >= height or end <= first:
+                out[to : to + columns * pitch] = 0
+                continue
+            out[to : to + first * pitch] = 0
+            out[to + end * pitch : to + columns * pitch] = 0
+            source = start + row * width + left
+            if column_step == 1 and lanes <= C:
+                for c_block in range(0, C, lanes):
+                    c = min(c_block, C - lanes)
+                    for j_block in range(first, end, lanes):
+                        j = max(first, min(j_block, end - lanes))
+                        count = min(lanes, end - j)
+                        block = transpose(load_columns(x, source + c * plane + j, plane, count, lanes, 1, lanes))
+                        if count == lanes:
+                            store_tile(block, out, to + j * pitch + c, pitch)
+                        else:
+                            store_part(block, out, to + j * pitch + c, pitch, 0, count, lanes)
+            else:
+                for c in range(C):
+                    for j in range(first, end):
+                        out[to + j * pitch + c] = x[source + c * plane + j * column_step]
+
+    return jit(stage_channels_last)

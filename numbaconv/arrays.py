@@ -1,0 +1,90 @@
+"""Arrays as callers pass them, brought to what kernels read: native, aligned, contiguous; or refused by name."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from numbaconv.arguments import ITEM_SIZE
+
+Array = np.ndarray[Any, Any]
+
+
+def as_operand(name: str, array: object) -> Array:
+    """The array itself, or a copy where its layout, alignment or byte order needs one.
+
+    Parameters
+    ----------
+    name : str
+        The argument an error speaks of.
+    array : numpy.ndarray
+        float32 or float64, of any strides and byte order, writeable or not. It is never written to.
+
+    Raises
+    ------
+    TypeError
+        If it is no array, a masked one (whose mask would be lost), or of another type.
+    """
+    if type(array) is not np.ndarray:
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{name}: expected a NumPy array of float32 or float64, got {type(array).__name__}")
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError(f"{name}: masked arrays are not supported, as the mask would be lost; fill it first")
+        array = np.asarray(array)
+    if array.dtype.name not in ITEM_SIZE:
+        raise TypeError(f"{name}: expected dtype float32 or float64, got {array.dtype.name}")
+    if not array.dtype.isnative:
+        return array.astype(array.dtype.newbyteorder("="), order="C")
+    flags = array.flags
+    if not (flags.c_contiguous and flags.aligned):
+        return np.array(array, order="C")
+    return array if flags.writeable else _writeable_alias(array)
+
+
+def _writeable_alias(array: Array) -> Array:
+    """The same memory as an array that says it may be written, which no kernel does to an operand.
+
+    Numba types read-only arrays apart, and would compile the driver once more for each mixture of them.
+    """
+
+    if not array.size:
+        return array.copy()
+    interface = array.__array_interface__
+    alias = SimpleNamespace(owner=array, __array_interface__={**interface, "data": (interface["data"][0], False)})
+    return np.asarray(alias)
+
+
+def check_same_type(name: str, array: Array, dtype: np.dtype[Any]) -> None:
+    """Refuse operands of mixed types, which would otherwise be converted at a cost nobody sees."""
+    if array.dtype != dtype:
+        raise TypeError(f"{name}: expected {dtype.name} as the input is, got {array.dtype.name}")
+
+
+def check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+
+
+def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: dict[str, Array]) -> Array:
+    """``out`` as an array that the result may be written to while the inputs are read."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"out: expected {dtype.name} in native byte order, got {out.dtype!r}")
+    check_shape("out", out, shape)
+    if not out.flags.writeable:
+        raise ValueError("out: expected a writeable array, got a read-only one")
+    for name, array in inputs.items():
+        if np.may_share_memory(out, array) and _overlap(out, array):
+            raise ValueError(f"out: expected memory of its own, got an array that overlaps {name}")
+    return out
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    """Whether two arrays share an element; when that is too hard to find out, they count as sharing."""
+    try:
+        return bool(np.shares_memory(a, b, max_work=10_000))  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True

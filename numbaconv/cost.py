@@ -1,0 +1,54 @@
+"""The cost model: a convolution as counts of a few kinds of work, and what each costs in clock cycles.
+
+The constants were fitted to measurements on AMD Zen 5 (AVX-512) and are per thread. They choose among algorithms;
+``effort="measure"`` is for who wants to know.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from numbaconv.machine import Machine
+
+#: Vector fused multiply-adds a core can finish in a cycle.
+FMA_PER_CYCLE = 2.0
+#: What the main tile reaches of that with operands from L1 and L2.
+TILE_EFFICIENCY = 0.92
+#: Cycles per element moved by vector instructions (packed, transposed or stored), and one by one.
+MOVED = 0.30
+SCATTERED = 1.3
+#: Cycles for entering and leaving one register tile: loop set-up, bias, clip.
+TILE_OVERHEAD = 30.0
+#: Bytes of weights or panel a cycle that arrive from beyond L1 while the tile computes.
+STREAM_BYTES = 24.0
+#: Seconds of a call that no algorithm can avoid: Python, the driver, and starting threads.
+CALL_SECONDS = 6e-6
+START_SECONDS = 5e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Counts of work over all tasks.
+
+    ``fmas`` vector fused multiply-adds, in ``tiles`` register tiles; elements ``moved`` by vectors and
+    ``scattered`` singly; ``streamed`` bytes of operands read from L2 or beyond; ``prepared`` elements of weight laid
+    out anew in this call.
+    """
+
+    tasks: int
+    fmas: float
+    tiles: float = 0.0
+    moved: float = 0.0
+    scattered: float = 0.0
+    streamed: float = 0.0
+    prepared: float = 0.0
+
+    def seconds(self, machine: Machine, threads: int) -> float:
+        """Estimated time of one call."""
+        computing = max(self.fmas / (FMA_PER_CYCLE * TILE_EFFICIENCY), self.streamed / STREAM_BYTES)
+        moving = (self.moved + self.prepared) * MOVED + self.scattered * SCATTERED
+        cycles = computing + moving + self.tiles * TILE_OVERHEAD
+        # The last round of tasks leaves threads idle; those are drawn one by one, so it is one task at most.
+        rounds = math.ceil(self.tasks / threads) / max(1, self.tasks)
+        return cycles * rounds / machine.clock + CALL_SECONDS + (START_SECONDS if threads > 1 else 0.0)

@@ -1,0 +1,170 @@
+"""Convolution of NumPy arrays, with the signatures of torch.nn.functional: arguments to problem to plan to result."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from numbaconv import runtime, wisdom
+from numbaconv.arguments import ActivationLike, AxesLike
+from numbaconv.arrays import as_operand
+from numbaconv.padding import PaddingLike
+from numbaconv.plan import Plan
+from numbaconv.planner import plan_problem
+from numbaconv.problem import ConvProblem
+
+Array = np.ndarray[Any, Any]
+
+
+def conv2d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: AxesLike = 1,
+    padding: PaddingLike = 0,
+    dilation: AxesLike = 1,
+    groups: SupportsIndex = 1,
+    *,
+    activation: ActivationLike = None,
+    out: Array | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Two-dimensional convolution, as deep learning calls cross-correlation: torch.nn.functional.conv2d on arrays.
+
+    Parameters
+    ----------
+    input : numpy.ndarray
+        (N, C, H, W) or (C, H, W), float32 or float64, of any strides and byte order; never modified.
+    weight : numpy.ndarray
+        (K, C / groups, R, S), of the input's type.
+    bias : numpy.ndarray, optional
+        (K,), of the input's type.
+    stride, dilation : int or (int, int)
+    padding : int, (int, int), ((int, int), (int, int)) or str
+        Zeros around the input: for both axes, one per axis, a (before, after) pair per axis, or "valid" (none), "same"
+        (torch's: stride 1, the odd zero goes after), "same_upper", "same_lower" (ONNX's and TensorFlow's: output
+        is input / stride rounded up; the odd zero goes after, or before), "full" (all positions that touch the input).
+    groups : int
+    activation : None, "relu", "relu6" or ("clip", low, high)
+        Applied to the sum with the bias, while it is in registers.
+    out : numpy.ndarray, optional
+        Written in place and returned; must not overlap an input.
+    algorithm : str
+        "auto", or the name of one: "depthwise", "direct", "im2col", "reference".
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, K, P, Q), or (K, P, Q) for an input without batch axis; C-contiguous unless ``out`` is not.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong type, or the operands are of different ones.
+    ValueError
+        If a shape or value is wrong. The message names the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import numpy as np, numbaconv as nc
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+    >>> w = np.ones((1, 1, 2, 2), np.float32)
+    >>> nc.conv2d(x, w, stride=2)
+    array([[[10., 18.],
+            [42., 50.]]], dtype=float32)
+    """
+    return _convolve(2, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm)
+
+
+def conv1d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: AxesLike = 1,
+    padding: PaddingLike = 0,
+    dilation: AxesLike = 1,
+    groups: SupportsIndex = 1,
+    *,
+    activation: ActivationLike = None,
+    out: Array | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """One-dimensional convolution of (N, C, W) or (C, W) by (K, C / groups, S); otherwise as `conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, numbaconv as nc
+    >>> nc.conv1d(np.array([[1.0, 2.0, 4.0]]), np.array([[[-1.0, 1.0]]]))
+    array([[1., 2.]])
+    """
+    return _convolve(1, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm)
+
+
+def conv3d(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: AxesLike = 1,
+    padding: PaddingLike = 0,
+    dilation: AxesLike = 1,
+    groups: SupportsIndex = 1,
+    *,
+    activation: ActivationLike = None,
+    out: Array | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Three-dimensional convolution of (N, C, D, H, W) or (C, D, H, W) by (K, C / groups, T, R, S); else as `conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, numbaconv as nc
+    >>> nc.conv3d(np.ones((1, 3, 3, 3)), np.ones((1, 1, 3, 3, 3)))
+    array([[[[27.]]]])
+    """
+    return _convolve(3, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm)
+
+
+def _convolve(
+    axes: int, input: Array, weight: Array, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any,
+    activation: Any, out: Any, algorithm: str,
+) -> Array:  # fmt: skip
+    x, w = as_operand("input", input), as_operand("weight", weight)
+    unbatched = x.ndim == axes + 1
+    key = (
+        axes, x.shape, w.shape, x.dtype.name, stride, padding, dilation, groups, activation, algorithm,
+        runtime.get_num_threads(), wisdom.generation(),
+    )  # fmt: skip
+    try:
+        plan = _plan(*key)
+    except TypeError:  # a list among the options, or a wrong type, which is then said
+        plan = _plan.__wrapped__(*key)
+    return plan.convolve(x, w, bias, out, unbatched=unbatched)
+
+
+@functools.lru_cache(maxsize=512, typed=True)
+def _plan(
+    axes: int,
+    input_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    dtype: str,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    activation: Any,
+    algorithm: str,
+    threads: int,
+    generation: int,
+) -> Plan:
+    """The plan of a call; arguments that change it are all there is to the key, wisdom's generation included."""
+    if len(weight_shape) != axes + 2:
+        raise ValueError(f"weight: expected {axes + 2} axes (K, C / groups and {axes} spatial), got {weight_shape}")
+    if len(input_shape) not in (axes + 1, axes + 2):
+        raise ValueError(f"input: expected {axes + 2} axes, or {axes + 1} without batch, got shape {input_shape}")
+    problem = ConvProblem.from_shapes(
+        input_shape if len(input_shape) == axes + 2 else (1, *input_shape), weight_shape,
+        stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype, activation=activation,
+    )  # fmt: skip
+    return plan_problem(problem, algorithm=algorithm, threads=threads)

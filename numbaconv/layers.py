@@ -1,0 +1,188 @@
+"""Layers: a weight prepared once, called on many inputs."""
+
+from __future__ import annotations
+
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from numbaconv import runtime, wisdom
+from numbaconv.arguments import ActivationLike, AxesLike, as_int
+from numbaconv.arrays import as_operand, check_same_type, check_shape
+from numbaconv.padding import PaddingLike
+from numbaconv.plan import Plan
+from numbaconv.planner import allowed, plan_problem
+from numbaconv.problem import ConvProblem
+
+Array = np.ndarray[Any, Any]
+
+#: Plans a layer keeps, one per input shape; beyond that it starts anew.
+_MOST_PLANS = 64
+#: An image size that every sensible kernel fits.
+_LARGE = 1 << 24
+
+
+class _Conv:
+    """A convolution layer over ``axes`` spatial axes; the public classes fix their number."""
+
+    axes: int
+
+    def __init__(
+        self,
+        weight: Array,
+        bias: Array | None = None,
+        stride: AxesLike = 1,
+        padding: PaddingLike = 0,
+        dilation: AxesLike = 1,
+        groups: SupportsIndex = 1,
+        *,
+        activation: ActivationLike = None,
+        effort: str = "estimate",
+        algorithm: str = "auto",
+    ) -> None:
+        w = as_operand("weight", weight)
+        if w.ndim != self.axes + 2:
+            raise ValueError(
+                f"weight: expected {self.axes + 2} axes (K, C / groups and {self.axes} spatial), got shape {w.shape}"
+            )
+        self.weight = w.copy()
+        self.bias = None if bias is None else as_operand("bias", bias).copy()
+        if self.bias is not None:
+            check_same_type("bias", self.bias, w.dtype)
+            check_shape("bias", self.bias, w.shape[:1])
+        if effort not in wisdom.EFFORTS:
+            raise ValueError(f"effort: expected one of {', '.join(wisdom.EFFORTS)}, got {effort!r}")
+        self._options: dict[str, Any] = {
+            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "activation": activation
+        }  # fmt: skip
+        self._effort, self._algorithm = effort, algorithm
+        self._plans: dict[tuple[object, ...], tuple[Plan, Array]] = {}
+        self._prepared: dict[tuple[object, ...], Array] = {}
+        # Whatever is wrong with the options is said here, by a plan's problem for an image that is large enough.
+        channels = w.shape[1] * as_int("groups", groups, 1)
+        allowed(self._problem((1, channels, *(_LARGE,) * self.axes)), algorithm)
+
+    def __call__(self, input: Array, *, out: Array | None = None) -> Array:
+        """Apply the layer.
+
+        Parameters
+        ----------
+        input : numpy.ndarray
+            (N, C, *spatial) or (C, *spatial), of the weight's type; never modified.
+        out : numpy.ndarray, optional
+            Written in place and returned; must not overlap the input.
+
+        Returns
+        -------
+        numpy.ndarray
+            (N, K, *spatial), or (K, *spatial) for an input without batch axis.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input or ``out`` is of another type or shape than the layer can take.
+        """
+        x = as_operand("input", input)
+        if x.dtype != self.weight.dtype:
+            raise TypeError(f"input: expected {self.weight.dtype.name} as the weight is, got {x.dtype.name}")
+        plan, prepared = self._planned(x.shape)
+        return plan.convolve(x, self.weight, self.bias, out, prepared, unbatched=x.ndim == self.axes + 1)
+
+    def plan(self, input_shape: tuple[int, ...]) -> Plan:
+        """The plan with which an input of this shape is computed."""
+        return self._planned(tuple(input_shape))[0]
+
+    def _planned(self, shape: tuple[int, ...]) -> tuple[Plan, Array]:
+        key = (shape, runtime.get_num_threads(), wisdom.generation())
+        found = self._plans.get(key)
+        return self._make_plan(key, shape) if found is None else found
+
+    def _make_plan(self, key: tuple[object, ...], shape: tuple[int, ...]) -> tuple[Plan, Array]:
+        if len(shape) not in (self.axes + 1, self.axes + 2):
+            raise ValueError(
+                f"input: expected {self.axes + 2} axes, or {self.axes + 1} without batch, got shape {shape}"
+            )
+        problem = self._problem(shape if len(shape) == self.axes + 2 else (1, *shape))
+        plan = plan_problem(problem, effort=self._effort, algorithm=self._algorithm)
+        layout = ("as it is",) if plan.packing is None else plan.packing.layout
+        if layout not in self._prepared:
+            self._prepared[layout] = plan.prepare(self.weight)
+        if len(self._plans) >= _MOST_PLANS:
+            self._plans.clear()
+        self._plans[key] = plan, self._prepared[layout]
+        return self._plans[key]
+
+    def _problem(self, input_shape: tuple[int, ...]) -> ConvProblem:
+        return ConvProblem.from_shapes(
+            input_shape, self.weight.shape, dtype=self.weight.dtype.name, constant_weight=True, **self._options
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Plans hold addresses of this process; a copy makes its own.
+        return {**self.__dict__, "_plans": {}, "_prepared": {}}
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self._options.items() if value not in (0, 1, None))
+        bias = "no bias" if self.bias is None else "bias"
+        return f"{type(self).__name__}(weight {self.weight.shape} {self.weight.dtype.name}, {bias}{options})"
+
+
+class Conv1d(_Conv):
+    """One-dimensional convolution layer; see `Conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, numbaconv as nc
+    >>> difference = nc.Conv1d(np.array([[[-1.0, 1.0]]]))
+    >>> difference(np.array([[1.0, 2.0, 4.0]]))
+    array([[1., 2.]])
+    """
+
+    axes = 1
+
+
+class Conv2d(_Conv):
+    """Two-dimensional convolution layer: a copy of a weight, prepared once, for inputs of any size.
+
+    Parameters
+    ----------
+    weight : numpy.ndarray
+        (K, C / groups, R, S), float32 or float64.
+    bias : numpy.ndarray, optional
+        (K,), of the same type.
+    stride, padding, dilation, groups, activation, algorithm
+        As in `conv2d`.
+    effort : {"estimate", "measure", "exhaustive"}
+        How the plan for each new input shape is found; see `plan`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np, numbaconv as nc
+    >>> layer = nc.Conv2d(np.ones((2, 1, 3, 3), np.float32), padding="same", activation="relu6")
+    >>> layer(np.ones((1, 5, 5), np.float32))[1]
+    array([[4., 6., 6., 6., 4.],
+           [6., 6., 6., 6., 6.],
+           [6., 6., 6., 6., 6.],
+           [6., 6., 6., 6., 6.],
+           [4., 6., 6., 6., 4.]], dtype=float32)
+    """
+
+    axes = 2
+
+
+class Conv3d(_Conv):
+    """Three-dimensional convolution layer; see `Conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, numbaconv as nc
+    >>> nc.Conv3d(np.ones((1, 1, 2, 2, 2)), stride=2)(np.ones((1, 4, 4, 4))).shape
+    (1, 2, 2, 2)
+    """
+
+    axes = 3

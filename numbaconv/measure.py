@@ -1,0 +1,66 @@
+"""Plans timed against each other on random arrays, and block sizes varied to better the best one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from numbaconv.arguments import ITEM_SIZE
+from numbaconv.plan import Plan
+from numbaconv.timing import time_in_turn
+from numbaconv.workspace import aligned_empty
+
+Timed = list[tuple[Plan, float]]
+
+#: Variations of the best plan that an exhaustive search times, at most.
+_MOST_VARIATIONS = 24
+
+
+def time_plans(plans: list[Plan], progress: Callable[[], None] = lambda: None) -> Timed:
+    """Median seconds of each plan of one problem, taken in turn; a constant weight is prepared beforehand."""
+    problem = plans[0].problem
+    rng = np.random.default_rng(0)
+    dtype = np.dtype(problem.dtype).type
+    x, w = (rng.standard_normal(int(np.prod(shape)), dtype) for shape in (problem.input_shape, problem.weight_shape))
+    bias = np.zeros(problem.out_channels, dtype)
+    y = aligned_empty(int(np.prod(problem.output_shape)), problem.dtype)
+    functions = {}
+    for number, plan in enumerate(plans):
+        prepared = plan.prepare(w) if problem.constant_weight else None
+        plan.compile()
+        functions[number] = functools.partial(plan.run, x, w, bias, y, prepared)
+        progress()
+    timings = time_in_turn(functions)
+    return [(plan, timings[number].median) for number, plan in enumerate(plans)]
+
+
+def vary_blocks(timed: Timed, progress: Callable[[], None] = lambda: None) -> Timed:
+    """Double and halve the best plan's block sizes, one at a time, as long as that makes it faster."""
+    best, _ = min(timed, key=lambda pair: pair[1])
+    seen = {best.settings}
+    tried: Timed = []
+    while len(tried) < _MOST_VARIATIONS:
+        variations = [replace(best, settings=settings) for settings in _neighbours(best) if settings not in seen]
+        if not variations:
+            break
+        seen.update(plan.settings for plan in variations)
+        round_timed = time_plans([best, *variations], progress)
+        tried += round_timed[1:]
+        fastest, _ = min(round_timed, key=lambda pair: pair[1])
+        if fastest is best:
+            break
+        best = fastest
+    return timed + tried
+
+
+def _neighbours(plan: Plan) -> Iterable[tuple[int, ...]]:
+    for name, value in plan.settings._asdict().items():
+        if name.startswith("block_"):
+            for other in {value * 2, max(1, value // 2)} - {value}:
+                settings = plan.settings._replace(**{name: other})
+                workspace = plan.algorithm.schedule(plan.problem, settings, plan.machine).workspace
+                if workspace * ITEM_SIZE[plan.problem.dtype] <= 2 * plan.machine.l2:
+                    yield settings

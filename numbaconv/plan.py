@@ -1,0 +1,238 @@
+"""A plan: a convolution problem bound to one algorithm, its settings and a number of threads."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from numbaconv import runtime
+from numbaconv.algorithms import Algorithm, Packing, Schedule
+from numbaconv.arguments import ITEM_SIZE
+from numbaconv.arrays import as_operand, check_out, check_same_type, check_shape
+from numbaconv.geometry import GEOMETRY
+from numbaconv.machine import Machine
+from numbaconv.problem import ConvProblem
+from numbaconv.workspace import POOL, aligned_empty, rows_nbytes, rows_of
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What the planner thought of one algorithm: its time in seconds, or the reason why it does not apply."""
+
+    algorithm: str
+    seconds: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How one convolution is computed. Made by `numbaconv.plan`; callable, and safe to call from many threads.
+
+    Attributes
+    ----------
+    problem : ConvProblem
+    algorithm : Algorithm
+    settings : NamedTuple
+        The algorithm's tile shape and block sizes.
+    machine : Machine
+    threads : int
+    seconds : float
+        Expected time of one call.
+    origin : str
+        Where that comes from: "estimate", "measure" or "exhaustive".
+    options : tuple of Option
+        Every algorithm of the table, with its time or the reason why it does not apply.
+    """
+
+    problem: ConvProblem
+    algorithm: Algorithm
+    settings: Any
+    machine: Machine
+    threads: int
+    seconds: float
+    origin: str
+    options: tuple[Option, ...] = ()
+    _constant: list[tuple[object, Array]] = field(default_factory=list, repr=False)
+
+    def __call__(self, input: Array, weight: Array, bias: Array | None = None, *, out: Array | None = None) -> Array:
+        """Convolve arrays of the planned shapes.
+
+        Parameters
+        ----------
+        input, weight : numpy.ndarray
+            Of `problem.input_shape` and `problem.weight_shape`, and the problem's type. A plan for a constant weight
+            prepares it when it first meets the array object, and must not find it changed later.
+        bias : numpy.ndarray, optional
+            (K,), added before the activation.
+        out : numpy.ndarray, optional
+            Written in place and returned.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of `problem.output_shape`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an array is of another type or shape than planned, or ``out`` overlaps an input.
+
+        Examples
+        --------
+        >>> import numpy as np, numbaconv as nc
+        >>> p = nc.plan((1, 3, 8, 8), (4, 3, 3, 3), padding=1)
+        >>> p(np.ones((1, 3, 8, 8), np.float32), np.ones((4, 3, 3, 3), np.float32))[0, 0, 4, 4]
+        np.float32(27.0)
+        """
+        x, w = as_operand("input", input), as_operand("weight", weight)
+        dtype = np.dtype(self.problem.dtype)
+        if x.dtype != dtype:
+            raise TypeError(f"input: expected {dtype.name} as planned, got {x.dtype.name}")
+        check_shape("input", x, self.problem.input_shape)
+        check_shape("weight", w, self.problem.weight_shape)
+        if not self.problem.constant_weight:
+            return self.convolve(x, w, bias, out)
+        if not (self._constant and self._constant[0][0] is weight):
+            check_same_type("weight", w, dtype)
+            self._constant[:] = [(weight, self.prepare(w))]
+        return self.convolve(x, w, bias, out, prepared=self._constant[0][1])
+
+    def convolve(
+        self, x: Array, w: Array, bias: object, out: object, prepared: Array | None = None, unbatched: bool = False
+    ) -> Array:
+        """Check what shapes do not tell, and compute; ``x`` and ``w`` are operands of the planned shapes.
+
+        With ``unbatched``, ``out`` and the result lack the batch axis.
+        """
+        check_same_type("weight", w, x.dtype)
+        shape = self.problem.output_shape[1:] if unbatched else self.problem.output_shape
+        b = self._zero_bias if bias is None else as_operand("bias", bias)
+        if bias is not None:
+            check_same_type("bias", b, x.dtype)
+            check_shape("bias", b, (self.problem.out_channels,))
+        if out is None:
+            y = np.empty(shape, x.dtype)
+        else:
+            inputs = {"input": x, "weight": w, "bias": b}
+            y = check_out(out, shape, x.dtype, inputs)
+        flat = y if y.flags.c_contiguous and y.flags.aligned else np.empty(shape, x.dtype)
+        if y.size:
+            self.run(x.reshape(-1), w.reshape(-1), b, flat.reshape(-1), prepared)
+        if flat is not y:
+            y[...] = flat
+        return y
+
+    def run(self, x: Array, w: Array, bias: Array, y: Array, prepared: Array | None = None) -> None:
+        """Run the kernel on flat arrays; nothing is checked. ``prepared`` is what `prepare` made of the weight."""
+        packing = None if prepared is not None else self.packing
+        workers = min(self.threads, self.schedule.tasks)
+        dtype = self.problem.dtype
+        own = rows_nbytes(workers, self.schedule.workspace, dtype)
+        packed_bytes = 0 if packing is None else rows_nbytes(1, packing.elements, dtype)
+        block = POOL.borrow(own + packed_bytes)
+        try:
+            if packing is not None:
+                prepared = block[own : own + packing.elements * ITEM_SIZE[dtype]].view(dtype)
+                self._pack(packing, w, prepared)
+            weights = w if prepared is None else prepared
+            workspaces = rows_of(block, workers, self.schedule.workspace, dtype)
+            runtime.drive(self._address, self.schedule.tasks, x, weights, bias, y, workspaces, self.schedule.geometry)
+        finally:
+            POOL.give_back(block)
+
+    def prepare(self, weight: Array) -> Array:
+        """The weight as the kernel reads it, a flat array of its own."""
+        packing = self.packing
+        if packing is None:
+            return weight.reshape(-1)
+        packed = aligned_empty(packing.elements, self.problem.dtype)
+        self._pack(packing, weight.reshape(-1), packed)
+        return packed
+
+    def _pack(self, packing: Packing, weight: Array, packed: Array) -> None:
+        schedule = packing.schedule
+        workers = min(self.threads, schedule.tasks)
+        dtype = self.problem.dtype
+        workspaces = rows_of(
+            aligned_empty(rows_nbytes(workers, schedule.workspace, dtype), "uint8"), workers, schedule.workspace, dtype
+        )
+        address = runtime.kernel_address(packing.kernel(), dtype, GEOMETRY)
+        runtime.drive(address, schedule.tasks, weight, weight, weight, packed, workspaces, schedule.geometry)
+
+    def compile(self) -> None:
+        """Compile the plan's kernels, or load them from the disk cache, now rather than at the first call."""
+        self._address  # noqa: B018
+        if self.packing is not None:
+            runtime.kernel_address(self.packing.kernel(), self.problem.dtype, GEOMETRY)
+
+    @functools.cached_property
+    def schedule(self) -> Schedule:
+        """Tasks, workspace and geometry."""
+        return self.algorithm.schedule(self.problem, self.settings, self.machine)
+
+    @functools.cached_property
+    def packing(self) -> Packing | None:
+        """How the weight is laid out anew, if it is."""
+        return self.algorithm.packing(self.problem, self.settings, self.machine)
+
+    @functools.cached_property
+    def _address(self) -> int:
+        kernel = self.algorithm.kernel(self.settings, self.machine.lanes(self.problem.dtype))
+        return runtime.kernel_address(kernel, self.problem.dtype, GEOMETRY)
+
+    @functools.cached_property
+    def _zero_bias(self) -> Array:
+        return np.zeros(self.problem.out_channels, self.problem.dtype)
+
+    @property
+    def workspace_nbytes(self) -> int:
+        """Bytes borrowed from the pool during a call, those of a weight that is prepared in it included."""
+        problem, schedule, packing = self.problem, self.schedule, self.packing
+        own = rows_nbytes(min(self.threads, max(1, schedule.tasks)), schedule.workspace, problem.dtype)
+        if packing is None or problem.constant_weight:
+            return own
+        return own + rows_nbytes(1, packing.elements, problem.dtype)
+
+    @property
+    def prepared_nbytes(self) -> int:
+        """Bytes of a prepared weight, 0 where the weight is used as it is."""
+        return 0 if self.packing is None else self.packing.elements * ITEM_SIZE[self.problem.dtype]
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in self.settings._asdict().items()) or "none"
+        rate = self.problem.flops / self.seconds / 1e9
+        lines = [
+            f"plan for {self.problem} {self.problem.dtype}, {self.threads} thread{'s' * (self.threads > 1)}",
+            f"  algorithm  {self.algorithm.name}: {self.algorithm.summary}",
+            f"  settings   {settings}",
+            f"  tasks      {self.schedule.tasks}",
+            f"  workspace  {self.workspace_nbytes >> 10} KiB, prepared weight {self.prepared_nbytes >> 10} KiB",
+            f"  expected   {format_seconds(self.seconds)}, {rate:.1f} GFLOP/s (from {self.origin})",
+        ]
+        for option in self.options:
+            if option.algorithm != self.algorithm.name:
+                why = f"{format_seconds(option.seconds)}" if option.seconds is not None else option.reason
+                lines.append(f"  not {option.algorithm}: {why}")
+        return "\n".join(lines)
+
+
+def format_seconds(seconds: float | None) -> str:
+    """A time in the unit that suits it.
+
+    Examples
+    --------
+    >>> format_seconds(0.00123), format_seconds(4.2e-5), format_seconds(2.0)
+    ('1.23 ms', '42.0 us', '2.00 s')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}" if seconds >= 100 * scale else f"{seconds / scale:.2f} {unit}"
+    return f"{seconds * 1e6:.1f} us"

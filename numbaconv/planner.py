@@ -1,0 +1,187 @@
+"""The planner: from a problem to a plan, by what was measured, by the cost model, or by measuring now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import SupportsIndex
+
+from numbaconv import runtime, wisdom
+from numbaconv.algorithms import ALGORITHMS, Algorithm
+from numbaconv.algorithms.algorithm import tile_shape
+from numbaconv.arguments import ActivationLike, AxesLike
+from numbaconv.machine import this_machine
+from numbaconv.measure import time_plans, vary_blocks
+from numbaconv.padding import PaddingLike
+from numbaconv.plan import Option, Plan
+from numbaconv.problem import ConvProblem
+
+#: "measure" times the best candidate of each algorithm, and every other that is estimated within this of the best.
+_WORTH_MEASURING = 1.5
+
+
+def plan(
+    input_shape: Sequence[SupportsIndex],
+    weight_shape: Sequence[SupportsIndex],
+    *,
+    stride: AxesLike = 1,
+    padding: PaddingLike = 0,
+    dilation: AxesLike = 1,
+    groups: SupportsIndex = 1,
+    dtype: object = "float32",
+    activation: ActivationLike = None,
+    constant_weight: bool = False,
+    effort: str = "estimate",
+    algorithm: str = "auto",
+) -> Plan:
+    """Choose how to compute a convolution.
+
+    Parameters
+    ----------
+    input_shape, weight_shape : sequence of int
+        (N, C, *spatial) and (K, C / groups, *kernel), with 1 to 3 spatial axes.
+    stride, padding, dilation, groups, activation
+        As in `conv2d`.
+    dtype : "float32" or "float64"
+    constant_weight : bool
+        Whether the weight stays the same from call to call; it is then prepared once, which is not counted.
+    effort : {"estimate", "measure", "exhaustive"}
+        Use wisdom if there is some, else the cost model; or time the promising candidates of every algorithm; or time
+        all, and then vary the best one's block sizes. What was measured is kept as wisdom.
+    algorithm : str
+        "auto", or a name from the table to choose that one's settings only.
+
+    Returns
+    -------
+    Plan
+        Callable on arrays of these shapes; prints itself readably.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, or the algorithm does not apply; the message says why.
+
+    Examples
+    --------
+    >>> import numbaconv as nc
+    >>> p = nc.plan((1, 64, 56, 56), (64, 64, 3, 3), padding=1, algorithm="im2col")
+    >>> p.algorithm.name, p.problem.output_shape
+    ('im2col', (1, 64, 56, 56))
+    """
+    problem = ConvProblem.from_shapes(
+        input_shape, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype,
+        activation=activation, constant_weight=constant_weight,
+    )  # fmt: skip
+    return plan_problem(problem, effort=effort, algorithm=algorithm)
+
+
+def plan_problem(
+    problem: ConvProblem, *, effort: str = "estimate", algorithm: str = "auto", threads: int | None = None
+) -> Plan:
+    """Plan a `ConvProblem`; arguments as in `plan`. ``threads`` is by default what `get_num_threads` says."""
+    if effort not in wisdom.EFFORTS:
+        raise ValueError(f"effort: expected one of {', '.join(wisdom.EFFORTS)}, got {effort!r}")
+    table = allowed(problem, algorithm)
+    count = runtime.get_num_threads() if threads is None else threads
+    known = wisdom.lookup(problem, count)
+    if known is not None and wisdom.EFFORTS.index(known.effort) >= wisdom.EFFORTS.index(effort):
+        recalled = _recalled(problem, count, known, table)
+        if recalled is not None:
+            return recalled
+    if effort == "estimate" or problem.batch == 0:
+        return _estimated(problem, count, table)[0]
+    return measured(problem, count, effort, table)
+
+
+def allowed(problem: ConvProblem, name: str = "auto") -> dict[str, Algorithm]:
+    """The rows of the table that may be chosen: the one named, or all that apply."""
+    if name == "auto":
+        return {row.name: row for row in ALGORITHMS.values() if row.applicable(problem) is None}
+    if not isinstance(name, str):
+        raise TypeError(f"algorithm: expected a name, got {name!r}")
+    if name not in ALGORITHMS:
+        raise ValueError(f"algorithm: expected 'auto' or one of {', '.join(ALGORITHMS)}, got {name!r}")
+    reason = ALGORITHMS[name].applicable(problem)
+    if reason is not None:
+        raise ValueError(f"algorithm: {name} does not apply to {problem}: {reason}")
+    return {name: ALGORITHMS[name]}
+
+
+def _estimated(problem: ConvProblem, threads: int, table: dict[str, Algorithm]) -> list[Plan]:
+    """Plans of every candidate, fastest first by the cost model."""
+    machine = this_machine()
+    found = [
+        (row.estimate(problem, settings, machine, threads), row, settings)
+        for row in table.values()
+        for settings in row.candidates(problem, machine, threads)
+    ]
+    found.sort(key=lambda candidate: candidate[0])
+    best: dict[str, float] = {}
+    for seconds, row, _ in found:
+        best.setdefault(row.name, seconds)
+    options = _options(problem, best)
+    return [
+        Plan(problem, row, settings, machine, threads, seconds, "estimate", options) for seconds, row, settings in found
+    ]
+
+
+def _options(problem: ConvProblem, seconds: dict[str, float]) -> tuple[Option, ...]:
+    """Every row of the table with its time or the reason why it has none."""
+    return tuple(
+        Option(
+            name, seconds.get(name), row.applicable(problem) or (None if name in seconds else "it was not asked for")
+        )
+        for name, row in ALGORITHMS.items()
+    )
+
+
+def _recalled(problem: ConvProblem, threads: int, known: wisdom.Record, table: dict[str, Algorithm]) -> Plan | None:
+    """The plan of a wisdom record, or None if the record does not fit the table as it is now."""
+    row = table.get(known.algorithm)
+    if row is None:
+        return None
+    try:
+        settings = row.settings(**known.settings)
+    except TypeError:
+        return None
+    machine = this_machine()
+    if tile_shape(settings) not in map(tile_shape, row.candidates(problem, machine, threads)):
+        return None
+    options = _options(problem, known.measured)
+    return Plan(problem, row, settings, machine, threads, known.seconds, known.effort, options)
+
+
+def measured(
+    problem: ConvProblem,
+    threads: int,
+    effort: str,
+    table: dict[str, Algorithm],
+    progress: Callable[[], None] = lambda: None,
+) -> Plan:
+    """Time candidates on random arrays; the best is kept as wisdom if it was chosen among all that apply.
+
+    ``progress`` is called whenever a candidate is ready to be timed, its kernels compiled.
+    """
+    plans = _estimated(problem, threads, table)
+    limit = math.inf if effort == "exhaustive" else plans[0].seconds * _WORTH_MEASURING
+    first_of: dict[str, Plan] = {}
+    for candidate in plans:
+        first_of.setdefault(candidate.algorithm.name, candidate)
+    chosen = [p for p in plans if p.seconds <= limit or first_of[p.algorithm.name] is p]
+    timed = time_plans(chosen, progress)
+    if effort == "exhaustive":
+        timed = vary_blocks(timed, progress)
+    best, seconds = min(timed, key=lambda pair: pair[1])
+    fastest: dict[str, float] = {}
+    for candidate, time in timed:
+        name = candidate.algorithm.name
+        fastest[name] = min(time, fastest.get(name, math.inf))
+    if table.keys() == allowed(problem).keys():
+        wisdom.remember(
+            wisdom.Record(
+                str(problem), problem.dtype, problem.constant_weight, threads, wisdom.machine_fingerprint(), effort,
+                best.algorithm.name, best.settings._asdict(), seconds, fastest,
+            )
+        )  # fmt: skip
+    return replace(best, seconds=seconds, origin=effort, options=_options(problem, fastest))

@@ -1,0 +1,236 @@
+"""Wisdom: what was measured, kept. One JSON record a line, one record per problem, threads and machine.
+
+A record is only used on the machine, Numba and kernel sources it was measured with. What is measured is kept in
+memory and, at once, in the user's wisdom file: ``NUMBACONV_WISDOM``, or ``wisdom.jsonl`` in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import filelock
+
+from numbaconv.jitcache import kernel_fingerprint, user_cache_dir
+from numbaconv.machine import this_machine
+from numbaconv.problem import ConvProblem
+
+#: Efforts of planning, least first; a record of more effort is not replaced by one of less.
+EFFORTS = ("estimate", "measure", "exhaustive")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measurement: the best algorithm and settings for a problem, and the seconds of every algorithm."""
+
+    problem: str
+    dtype: str
+    constant_weight: bool
+    threads: int
+    machine: str
+    effort: str
+    algorithm: str
+    settings: dict[str, int]
+    seconds: float
+    measured: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        texts = (self.problem, self.dtype, self.machine, self.algorithm)
+        if not (
+            all(isinstance(text, str) for text in texts)
+            and self.effort in EFFORTS[1:]
+            and isinstance(self.threads, int)
+            and all(isinstance(value, int) and value > 0 for value in self.settings.values())
+            and all(seconds > 0 for seconds in (self.seconds, *self.measured.values()))
+        ):
+            raise ValueError("not a wisdom record")
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return self.problem, self.dtype, self.constant_weight, self.threads, self.machine
+
+
+@functools.cache
+def machine_fingerprint() -> str:
+    """Short hash of this machine, Numba and the kernel sources."""
+    return hashlib.sha256(f"{this_machine()}{kernel_fingerprint()}".encode()).hexdigest()[:16]
+
+
+def default_path() -> Path:
+    """The user's wisdom file."""
+    return Path(os.environ.get("NUMBACONV_WISDOM") or user_cache_dir() / "wisdom.jsonl")
+
+
+class _Memory:
+    """The records of this process; the user's file is read when they are first asked for."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[object, ...], Record] = {}
+        self.loaded = False
+        #: Grows with every change, so that plans made before it can be told from those after.
+        self.generation = 0
+        self.lock = threading.RLock()
+
+    def all(self) -> dict[tuple[object, ...], Record]:
+        with self.lock:
+            if not self.loaded:
+                self.loaded = True
+                self.merge(_read(default_path()))
+            return self.records
+
+    def merge(self, records: Iterable[Record]) -> None:
+        with self.lock:
+            for record in records:
+                known = self.records.get(record.key)
+                if known is None or EFFORTS.index(record.effort) >= EFFORTS.index(known.effort):
+                    self.records[record.key] = record
+            self.generation += 1
+
+
+_memory = _Memory()
+
+
+def generation() -> int:
+    """A number that changes whenever wisdom does."""
+    return _memory.generation
+
+
+def lookup(problem: ConvProblem, threads: int) -> Record | None:
+    """What is known of a problem on this machine with so many threads."""
+    key = (str(problem), problem.dtype, problem.constant_weight, threads, machine_fingerprint())
+    return _memory.all().get(key)
+
+
+def records() -> list[Record]:
+    """All records, of other machines too."""
+    return list(_memory.all().values())
+
+
+def remember(record: Record) -> None:
+    """Keep a measurement in memory and in the user's wisdom file; a file that cannot be written is warned of."""
+    _memory.all()
+    _memory.merge([record])
+    try:
+        _write(default_path(), [record])
+    except OSError as error:
+        warnings.warn(f"wisdom is not kept on disk: {error}", RuntimeWarning, stacklevel=2)
+
+
+def save(path: str | os.PathLike[str] | None = None) -> Path:
+    """Write all wisdom to a file, together with what the file already holds.
+
+    Parameters
+    ----------
+    path : path-like, optional
+        The user's wisdom file by default.
+
+    Returns
+    -------
+    Path
+        The file written, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+
+    Examples
+    --------
+    >>> import numbaconv as nc
+    >>> nc.wisdom.save("machine-room.jsonl").name
+    'machine-room.jsonl'
+    """
+    target = default_path() if path is None else Path(path)
+    _write(target, records())
+    return target
+
+
+def load(path: str | os.PathLike[str]) -> int:
+    """Merge the records of a file into memory; a record of more effort stays, a newer one of as much replaces.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    int
+        Number of records read. A line that is none is skipped with a RuntimeWarning.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or it cannot be read.
+
+    Examples
+    --------
+    >>> import numbaconv as nc
+    >>> nc.wisdom.load(nc.wisdom.save("machine-room.jsonl")) >= 0
+    True
+    """
+    Path(path).stat()
+    found = _read(Path(path))
+    _memory.all()
+    _memory.merge(found)
+    return len(found)
+
+
+def clear() -> None:
+    """Forget all wisdom, in memory and in the user's wisdom file.
+
+    Examples
+    --------
+    >>> import numbaconv as nc
+    >>> nc.wisdom.clear()
+    >>> nc.wisdom.records()
+    []
+    """
+    with _memory.lock:
+        _memory.records.clear()
+        _memory.loaded = True
+        _memory.generation += 1
+        default_path().unlink(missing_ok=True)
+
+
+def _read(path: Path) -> list[Record]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found.append(Record(**json.loads(line)))
+        except (ValueError, TypeError, AttributeError):
+            warnings.warn(f"{path}, line {number}: not a wisdom record, skipped", RuntimeWarning, stacklevel=3)
+    return found
+
+
+def _write(path: Path, additions: Iterable[Record]) -> None:
+    """Merge records into a file that other processes may be writing too, and replace it in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{path}.lock", timeout=10):
+        merged = _Memory()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # it was warned of when it was read
+            merged.merge(_read(path))
+        merged.merge(additions)
+        lines = [json.dumps(asdict(record)) + "\n" for record in merged.records.values()]
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.writelines(lines)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
