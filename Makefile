@@ -4,7 +4,7 @@ BIN := .venv/bin
 NETWORK ?= resnet50
 
 .DEFAULT_GOAL := help
-.PHONY: help tune test lint types unit format bench bench-compare bench-compile clean
+.PHONY: help tune test lint types unit format bench bench-compare clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,16 @@ unit: .venv/.installed  ## Run the tests, doctests and README examples
 format: .venv/.installed  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+BENCH := $(BIN)/pytest benchmarks -q --benchmark-only --benchmark-max-time=0.2 --benchmark-min-rounds=7 \
+	--benchmark-columns=median,iqr,min,rounds --benchmark-sort=fullname --benchmark-warmup=on \
+	--benchmark-warmup-iterations=3
+
+bench: .venv/.installed  ## Benchmark algorithms, calls and compilation; print and store the figures as JSON
+	$(BENCH) --benchmark-autosave
+
+bench-compare: .venv/.installed  ## Benchmark again and compare with the figures stored last
+	$(BENCH) --benchmark-compare
 
 clean:  ## Remove the environment and all caches of this folder
 	rm -rf .venv .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -48,6 +48,13 @@ def kernel_fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
+def _identity(function: Callable[..., Any]) -> tuple[object, ...]:
+    """What tells a kernel from the others of its sources: its name and the integers and kernels it closes over."""
+    contents = [cell.cell_contents for cell in function.__closure__ or ()]
+    parts = [_identity(part.py_func) if hasattr(part, "py_func") else part for part in contents]
+    return function.__module__, function.__qualname__, *parts
+
+
 class KernelCache(_Cache):
     """Disk cache of one jitted function; every failure to read or write means a compilation, never an error."""
 
@@ -60,8 +67,7 @@ class KernelCache(_Cache):
         return str(user_cache_dir() / "kernels" / kernel_fingerprint())
 
     def _path(self, sig: Any) -> Path:
-        cells = self._function.__closure__ or ()
-        key = repr((self._function.__qualname__, [cell.cell_contents for cell in cells], str(sig), self._options))
+        key = repr((_identity(self._function), str(sig), self._options))
         name = self._function.__qualname__.split(".")[0]
         return Path(self.cache_path) / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.pickle"
 

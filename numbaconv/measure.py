@@ -10,7 +10,7 @@ import numpy as np
 
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.plan import Plan
-from numbaconv.timing import time_in_turn
+from numbaconv.timing import Timing, time_in_turn
 from numbaconv.workspace import aligned_empty
 
 Timed = list[tuple[Plan, float]]
@@ -20,7 +20,12 @@ _MOST_VARIATIONS = 24
 
 
 def time_plans(plans: list[Plan], progress: Callable[[], None] = lambda: None) -> Timed:
-    """Median seconds of each plan of one problem, taken in turn; a constant weight is prepared beforehand."""
+    """Median seconds of each plan of one problem, as `timings_of` measures them."""
+    return [(plan, timing.median) for plan, timing in timings_of(plans, progress)]
+
+
+def timings_of(plans: list[Plan], progress: Callable[[], None] = lambda: None) -> list[tuple[Plan, Timing]]:
+    """Timing of each plan of one problem, taken in turn; a constant weight is prepared beforehand."""
     problem = plans[0].problem
     rng = np.random.default_rng(0)
     dtype = np.dtype(problem.dtype).type
@@ -34,7 +39,7 @@ def time_plans(plans: list[Plan], progress: Callable[[], None] = lambda: None) -
         functions[number] = functools.partial(plan.run, x, w, bias, y, prepared)
         progress()
     timings = time_in_turn(functions)
-    return [(plan, timings[number].median) for number, plan in enumerate(plans)]
+    return [(plan, timings[number]) for number, plan in enumerate(plans)]
 
 
 def vary_blocks(timed: Timed, progress: Callable[[], None] = lambda: None) -> Timed:

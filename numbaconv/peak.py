@@ -42,10 +42,15 @@ def _kernel(lanes: int) -> Dispatcher:
 
 @functools.cache
 def measured_peak(dtype: str, threads: int) -> float:
+    """`measure_peak`, once in a process."""
+    return measure_peak(dtype, threads)
+
+
+def measure_peak(dtype: str, threads: int) -> float:
     """The most FLOP/s that ``threads`` threads reached in fused multiply-adds of ``dtype``.
 
-    Measured when first asked for, in some 0.1 s and the time to compile a small kernel: the best of several rounds,
-    as a limit is what is reached undisturbed.
+    Takes some 0.1 s, the first time also that of compiling a small kernel. It is the best of the rounds, as a limit
+    is what is reached undisturbed.
     """
     lanes = this_machine().lanes(dtype)
     nr = _NV * lanes

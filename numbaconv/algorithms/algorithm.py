@@ -66,7 +66,7 @@ class Algorithm:
         (problem, settings, machine) -> `Schedule`. Right for a candidate's tile with any positive block sizes, so
         that wisdom of other origin can be slow but not wrong.
     kernel : callable
-        (settings, lanes) -> the jitted kernel.
+        (problem, settings, lanes) -> the jitted kernel; the same one for all sizes of image.
     packing : callable
         (problem, settings, machine) -> `Packing`, or None where the weight is used as it is.
     """
@@ -78,5 +78,5 @@ class Algorithm:
     settings: Callable[..., Any]
     estimate: Callable[[ConvProblem, Any, Machine, int], float]
     schedule: Callable[[ConvProblem, Any, Machine], Schedule]
-    kernel: Callable[[Any, int], Dispatcher]
+    kernel: Callable[[ConvProblem, Any, int], Dispatcher]
     packing: Callable[[ConvProblem, Any, Machine], Packing | None] = lambda problem, settings, machine: None

@@ -18,18 +18,25 @@ from numbaconv.geometry import ceil_div, even_block, geometry, locate, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.tile import add_to_rows, clip, rank1, zeros
+from numbaconv.simd.correlate import correlate
+from numbaconv.simd.tile import add_to_rows, clip, zeros
 from numbaconv.simd.tile_memory import store_part, store_tile
+from numbaconv.simd.vec import deinterleave, get, load, load_between, put, store
 
-#: Vectors of pixels in a tile, most first: the widest that a row fills well.
-_VECTORS = (4, 2, 1)
+Pair = tuple[int, int]
+
+#: Tile shapes (mr, nv), widest first: 8 or 4 accumulators beside the splats of nine weights.
+TILES = ((4, 2), (4, 1))
 #: Output columns of a block: a staged row of them is 8 KiB in float32.
 _MOST_COLUMNS = 2048
+#: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
+_MOST_UNROLLED = 25
 
 
 class Settings(NamedTuple):
-    """Tile of ``nv`` vectors of pixels; blocks of groups, rows and columns."""
+    """Tile of ``mr`` output rows by ``nv`` vectors of pixels; blocks of groups, rows and columns."""
 
+    mr: int
     nv: int
     block_g: int
     block_p: int
@@ -47,19 +54,63 @@ def _staged(problem: ConvProblem, settings: Settings, lanes: int) -> _Staged:
     (_, R, S), (_, sh, sw), (_, dh, dw) = problem.kernel_size, problem.stride, problem.dilation
     _, P, Q = spatial(problem)[1]
     block_p, block_q = min(settings.block_p, P), min(settings.block_q, Q)
-    rows = block_p if R == 1 else (block_p - 1) * sh + (R - 1) * dh + 1
     nr = settings.nv * lanes
-    return _Staged(rows, ceil_div(block_q, nr) * nr + (S - 1) * dw // sw)
+    rows = (max(block_p, settings.mr) - 1) * sh + (R - 1) * dh + 1
+    return _Staged(rows, ceil_div(ceil_div(block_q, nr) * nr + (S - 1) * dw // sw, lanes) * lanes)
 
 
 @functools.cache
-def _kernel(nv: int, lanes: int) -> Dispatcher:
+def _row_stager(lanes: int, sw: int) -> Dispatcher:
+    def stage_row(x: Array, source: int, begin: int, end: int, out: Array, to: int, pitch: int) -> None:
+        """Write ``sw`` runs of ``pitch`` elements: column j * sw + phase of the row to ``out[to + phase * pitch + j]``.
+
+        Column j is ``x[source + j]`` for ``begin <= j < end``, and else 0. ``pitch`` is a multiple of ``lanes``.
+        """
+        if sw == 1:
+            for j in range(0, pitch, lanes):
+                if begin <= j and j + lanes <= end:
+                    store(load(x, source + j, lanes), out, to + j)
+                else:
+                    store(load_between(x, source + j, begin - j, end - j, lanes), out, to + j)
+        elif sw == 2:
+            for j in range(0, pitch, lanes):
+                i = 2 * j
+                if begin <= i and i + 2 * lanes <= end:
+                    a = load(x, source + i, lanes)
+                    b = load(x, source + i + lanes, lanes)
+                else:
+                    a = load_between(x, source + i, begin - i, end - i, lanes)
+                    b = load_between(x, source + i + lanes, begin - i - lanes, end - i - lanes, lanes)
+                even, odd = deinterleave(a, b)
+                store(even, out, to + j)
+                store(odd, out, to + pitch + j)
+        else:
+            for phase in range(sw):
+                for j in range(pitch):
+                    i = j * sw + phase
+                    put(out, to + phase * pitch + j, get(x, source + i) if begin <= i < end else x.dtype.type(0))
+
+    return jit(stage_row)
+
+
+@functools.cache
+def _kernel(mr: int, nv: int, lanes: int, unrolled: Pair, strides: Pair, dilations: Pair) -> Dispatcher:
+    """The kernel for tiles of ``mr`` by ``nv``, that unrolls (rows, columns) of the kernel.
+
+    Strides and dilations are (vertical, horizontal); they are ones where a single tap is unrolled, but for the
+    strides, by which outputs and staged columns are apart.
+    """
+    stage_row = _row_stager(lanes, strides[1])
     nr = nv * lanes
+    unrolled_r, unrolled_s = unrolled
+    sh, sw = strides
+    dh, dw = dilations
 
     def depthwise(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of rows and columns of some groups. ``x`` is NGDHW, ``w`` (G K)1TRS, ``y`` N(G K)OPQ.
 
-        ``workspace`` holds the block staged. Lanes beyond a row's end compute what is not stored.
+        ``workspace`` holds the block of a group staged. A block's last tile of rows overlaps the one before; lanes
+        beyond a row's end, and rows of a block shorter than a tile, compute what is not stored.
         """
         g = geometry[0]
         K, T, R, S = g.K, g.T, g.R, g.S
@@ -68,53 +119,55 @@ def _kernel(nv: int, lanes: int) -> Dispatcher:
         q0 = q_task * g.block_q
         bp = min(g.block_p, g.P - p0)
         bq = min(g.block_q, g.Q - q0)
-        row_step = 1 if R == 1 else g.stride_h
-        rows = (bp - 1) * row_step + (R - 1) * g.dilation_h + 1
-        phases = g.stride_w
-        left = q0 * phases - g.pad_w
+        rows = (max(bp, mr) - 1) * sh + (R - 1) * g.dilation_h + 1
+        pitch = g.pitch
+        line = sw * pitch
+        left = q0 * sw - g.pad_w
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
-        zero = x.dtype.type(0)
         for group in range(g_task * g.block_g, min(g.G, (g_task + 1) * g.block_g)):
-            for staged in range(T * rows):
-                depth = o * g.stride_d - g.pad_d + staged // rows * g.dilation_d
-                row = p0 * g.stride_h - g.pad_h + staged % rows * (g.stride_h // row_step)
-                source = (((n * g.G + group) * g.D + depth) * g.H + row) * g.W + left
-                inside = 0 <= depth < g.D and 0 <= row < g.H
-                for phase in range(phases):
-                    first = min(g.pitch, max(0, (phases - 1 - left - phase) // phases)) if inside else g.pitch
-                    end = max(first, min(g.pitch, (g.W - 1 - left - phase) // phases + 1))
-                    to = (staged * phases + phase) * g.pitch
-                    for j in range(first):
-                        workspace[to + j] = zero
-                    if phases == 1:
-                        for j in range(first, end):
-                            workspace[to + j] = x[source + j]
-                    else:
-                        for j in range(first, end):
-                            workspace[to + j] = x[source + phase + j * phases]
-                    for j in range(end, g.pitch):
-                        workspace[to + j] = zero
+            for t in range(T):
+                depth = o * g.stride_d - g.pad_d + t * g.dilation_d
+                for i in range(rows):
+                    row = p0 * sh - g.pad_h + i
+                    source = (((n * g.G + group) * g.D + depth) * g.H + row) * g.W + left
+                    width = g.W if 0 <= depth < g.D and 0 <= row < g.H else 0
+                    stage_row(x, source, -left, width - left, workspace, (t * rows + i) * line, pitch)
             for k in range(group * K, (group + 1) * K):
-                for p in range(bp):
+                for p_tile in range(0, bp, mr):
+                    p = max(0, min(p_tile, bp - mr))
                     at = (((n * g.G * K + k) * g.O + o) * g.P + p0 + p) * g.Q + q0
                     for q in range(0, bq, nr):
-                        acc = zeros(x, 1, nv, lanes)
+                        acc = zeros(x, mr, nv, lanes)
                         weight = k * T * R * S
                         for t in range(T):
-                            for r in range(R):
-                                line = (t * rows + p * row_step + r * g.dilation_h) * phases
-                                for s in range(S):
+                            for r in range(0, R, unrolled_r):
+                                start = (t * rows + p * sh + r * g.dilation_h) * line + q
+                                for s in range(0, S, unrolled_s):
                                     column = s * g.dilation_w
-                                    tap = (line + column % phases) * g.pitch + column // phases + q
-                                    acc = rank1(acc, w, weight, 0, workspace, tap)
-                                    weight += 1
+                                    tap = start + column % sw * pitch + column // sw
+                                    acc = correlate(
+                                        acc, w, weight, workspace, tap, line, pitch,
+                                        (unrolled_r, unrolled_s), (sh, sw), (dh, dw),
+                                    )  # fmt: skip
+                                    weight += unrolled_r * unrolled_s
                         acc = clip(add_to_rows(acc, bias, k, 0), low, high)
-                        if q + nr <= bq:
-                            store_tile(acc, y, at + q, 0)
+                        if q + nr <= bq and bp >= mr:
+                            store_tile(acc, y, at + q, g.Q)
                         else:
-                            store_part(acc, y, at + q, 0, 0, 1, bq - q)
+                            store_part(acc, y, at + q, g.Q, 0, bp - p, bq - q)
 
     return jit(depthwise)
+
+
+def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
+    _, R, S = problem.kernel_size
+    if R * S <= _MOST_UNROLLED:
+        unrolled, dilations = (R, S), problem.dilation[1:]
+    elif S <= _MOST_UNROLLED:
+        unrolled, dilations = (1, S), (1, problem.dilation[2])
+    else:
+        unrolled, dilations = (1, 1), (1, 1)
+    return _kernel(settings.mr, settings.nv, lanes, unrolled, problem.stride[1:], dilations)
 
 
 def applicable(problem: ConvProblem) -> str | None:
@@ -125,30 +178,31 @@ def applicable(problem: ConvProblem) -> str | None:
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> tuple[Settings, ...]:
-    """One for each tile width that wastes no more than the narrowest by half."""
+    """One for each tile, the wider one first unless it wastes more than a quarter of its lanes at row ends."""
     O, P, Q = spatial(problem)[1]
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
     found = []
-    for nv in _VECTORS:
-        if ceil_div(Q, nv * lanes) * nv * lanes > 1.5 * ceil_div(Q, lanes) * lanes:
+    for mr, nv in TILES:
+        if ceil_div(Q, nv * lanes) * nv > 1.25 * ceil_div(Q, lanes):
             continue
         block_q = even_block(Q, _MOST_COLUMNS, nv * lanes)
         row_bytes = problem.kernel_size[0] * problem.stride[1] * problem.stride[2] * block_q * size
-        block_p = even_block(P, max(1, machine.l1 // 2 // row_bytes))
+        block_p = even_block(P, max(mr, machine.l1 // 2 // row_bytes), mr)
         tasks = problem.batch * problem.groups * O * ceil_div(P, block_p) * ceil_div(Q, block_q)
-        while tasks < 4 * threads and block_p > 8:
+        while tasks < 4 * threads and block_p > 2 * mr:
             block_p = ceil_div(block_p, 2)
             tasks *= 2
         # A task of less than some 16 thousand outputs is mostly the cost of being one.
         block_g = max(1, min(problem.groups, 16384 // (block_p * block_q), tasks // (8 * threads)))
-        found.append(Settings(nv, block_g, block_p, block_q))
+        found.append(Settings(mr, nv, block_g, block_p, block_q))
     return tuple(found)
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
-    _, block_g, block_p, block_q = settings
+    _, _, block_g, block_p, block_q = settings
     O, P, Q = spatial(problem)[1]
-    rows, pitch = _staged(problem, settings, machine.lanes(problem.dtype))
+    lanes = machine.lanes(problem.dtype)
+    rows, pitch = _staged(problem, settings, lanes)
     cuts = {
         "tasks_g": ceil_div(problem.groups, block_g), "tasks_o": O,
         "tasks_p": ceil_div(P, block_p), "tasks_q": ceil_div(Q, block_q),
@@ -159,20 +213,18 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
 
 
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
-    nv, block_g, block_p, block_q = settings
+    mr, nv, block_g, block_p, block_q = settings
     lanes = machine.lanes(problem.dtype)
     O, P, Q = spatial(problem)[1]
     rows, pitch = _staged(problem, settings, lanes)
-    tasks = problem.batch * ceil_div(problem.groups, block_g) * O * ceil_div(P, block_p) * ceil_div(Q, block_q)
-    tiles = problem.batch * problem.out_channels * O * P * ceil_div(Q, nv * lanes)
-    staged = tasks * min(block_g, problem.groups) * problem.kernel_size[0] * rows * problem.stride[2] * pitch
-    unit = problem.stride[2] == 1
+    blocks = problem.batch * O * ceil_div(P, block_p) * ceil_div(Q, block_q)
+    tiles = problem.batch * problem.out_channels * O * ceil_div(P, mr) * ceil_div(Q, nv * lanes)
+    lines = blocks * problem.groups * problem.kernel_size[0] * rows * problem.stride[2]
     return Work(
-        tasks,
-        fmas=tiles * prod(problem.kernel_size) * (2 * nv + 1),  # a load that crosses cache lines for each
-        tiles=tiles,
-        moved=tiles * nv * lanes / 2 + (staged / 2 if unit else 0),
-        scattered=0 if unit else staged / 2,
+        blocks * ceil_div(problem.groups, block_g),
+        fmas=tiles * prod(problem.kernel_size) * mr * nv * 1.5,  # loads that cross cache lines come on top
+        tiles=tiles + lines / 2,
+        moved=tiles * mr * nv * lanes / 4 + lines * pitch / 2,
     ).seconds(machine, threads)
 
 
@@ -184,5 +236,5 @@ DEPTHWISE = Algorithm(
     settings=Settings,
     estimate=estimate,
     schedule=schedule,
-    kernel=lambda settings, lanes: _kernel(settings.nv, lanes),
+    kernel=_kernel_of,
 )

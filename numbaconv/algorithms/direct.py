@@ -229,6 +229,6 @@ DIRECT = Algorithm(
     settings=Settings,
     estimate=estimate,
     schedule=schedule,
-    kernel=lambda settings, lanes: _kernel(settings.mr, settings.nv, lanes),
+    kernel=lambda problem, settings, lanes: _kernel(settings.mr, settings.nv, lanes),
     packing=packing,
 )

@@ -23,7 +23,7 @@ from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile import add_to_rows, clip, rank1, zeros
 from numbaconv.simd.tile_memory import load_columns, load_tile, store_part, store_tile
-from numbaconv.simd.vec import load, load_between, store, store_first
+from numbaconv.simd.vec import get, load, load_between, put, store, store_first
 
 #: Tile shapes (mr, nv) by number of registers; tiles with few rows are for few output channels per group.
 TILES = {32: ((8, 3), (12, 2), (6, 4), (4, 6), (2, 8), (1, 8)), 16: ((6, 2), (4, 3), (3, 4), (2, 4), (1, 8))}
@@ -49,53 +49,56 @@ def _panel_expander(lanes: int, nr: int) -> Dispatcher:
         """Write ``out[to:]`` as [channels][T][R][S][nr]: what ``count`` output pixels from ``pixel`` on see.
 
         ``x[start:]`` holds the channels as [D][H][W]. Output pixels are taken as stretches within one output row,
-        in ascending order, so that a vector store may write past its stretch: what follows is written later, or
-        is a lane of no pixel. Reads the input's elements only.
+        in ascending order, so that vectors may reach past their stretch: what follows is written later, or is a
+        lane of no pixel. Reads the input's elements only, and of columns outside the image none.
         """
         g = geometry[0]
         plane = g.D * g.H * g.W
         channel_step = g.T * g.R * g.S * nr
+        zero = x.dtype.type(0)
         column = 0
         while column < count:
             q = (pixel + column) % g.Q
             p = (pixel + column) // g.Q % g.P
             o = (pixel + column) // (g.Q * g.P)
             length = min(g.Q - q, count - column)
-            for tap in range(g.T * g.R * g.S):
-                s = tap % g.S
-                r = tap // g.S % g.R
-                t = tap // (g.S * g.R)
+            target = to + column
+            for t in range(g.T):
                 depth = o * g.stride_d - g.pad_d + t * g.dilation_d
-                row = p * g.stride_h - g.pad_h + r * g.dilation_h
-                left = q * g.stride_w - g.pad_w + s * g.dilation_w
-                first = min(length, max(0, (g.stride_w - 1 - left) // g.stride_w))
-                end = max(first, min(length, (g.W - 1 - left) // g.stride_w + 1))
-                if depth < 0 or depth >= g.D or row < 0 or row >= g.H:
-                    first = end = 0
-                source = start + (depth * g.H + row) * g.W + left
-                target = to + tap * nr + column
-                if g.stride_w == 1:
-                    inside = first == 0 and end == length
-                    for j in range(0, length, lanes):
-                        whole = inside and j + lanes <= length
-                        fits = column + j + lanes <= nr
-                        for c in range(channels):
-                            if whole:
-                                pixels = load(x, source + c * plane + j, lanes)
-                            else:
-                                pixels = load_between(x, source + c * plane + j, first - j, end - j, lanes)
-                            if fits:
-                                store(pixels, out, target + c * channel_step + j)
-                            else:
-                                store_first(pixels, out, target + c * channel_step + j, nr - column - j)
-                else:
-                    for c in range(channels):
-                        for j in range(length):
-                            at = target + c * channel_step + j
-                            if first <= j < end:
-                                out[at] = x[source + c * plane + j * g.stride_w]
-                            else:
-                                out[at] = 0
+                for r in range(g.R):
+                    row = p * g.stride_h - g.pad_h + r * g.dilation_h
+                    width = g.W if 0 <= depth < g.D and 0 <= row < g.H else 0
+                    left = q * g.stride_w - g.pad_w
+                    for _ in range(g.S):
+                        source = start + (depth * g.H + row) * g.W + left
+                        if g.stride_w == 1:
+                            for j in range(0, length, lanes):
+                                whole = left + j >= 0 and left + j + lanes <= width
+                                fits = column + j + lanes <= nr
+                                for c in range(channels):
+                                    if whole:
+                                        pixels = load(x, source + c * plane + j, lanes)
+                                    else:
+                                        pixels = load_between(
+                                            x, source + c * plane + j, -left - j, width - left - j, lanes
+                                        )
+                                    if fits:
+                                        store(pixels, out, target + c * channel_step + j)
+                                    else:
+                                        store_first(pixels, out, target + c * channel_step + j, nr - column - j)
+                        else:
+                            first = min(length, max(0, (g.stride_w - 1 - left) // g.stride_w))
+                            end = max(first, min(length, (width - 1 - left) // g.stride_w + 1))
+                            for c in range(channels):
+                                at = target + c * channel_step
+                                for j in range(first):
+                                    put(out, at + j, zero)
+                                for j in range(first, end):
+                                    put(out, at + j, get(x, source + c * plane + j * g.stride_w))
+                                for j in range(end, length):
+                                    put(out, at + j, zero)
+                        target += nr
+                        left += g.dilation_w
             column += length
 
     return jit(expand)
@@ -202,11 +205,12 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     tasks_k = ceil_div(K, block_k)
     # A stretch of pixels narrower than a vector costs as much as a whole one.
     expanded = panels * tasks_k * kc * nr * ceil_div(out_size[2], lanes) * lanes / out_size[2]
+    stretches = panels * tasks_k * c_blocks * prod(problem.kernel_size) * (1 + nr / out_size[2])
     unit = problem.stride[2] == 1
     return Work(
         images * ceil_div(pixels, block_q) * tasks_k,
         fmas=tiles * kc * mr * nv,
-        tiles=tiles * c_blocks,
+        tiles=tiles * c_blocks + stretches,
         moved=tiles * mr * nr * (2 * c_blocks - 1) / 2 + (expanded if unit else 0),
         scattered=0 if unit else expanded,
         streamed=tiles * kc * (mr + nr / 4) * size,
@@ -221,5 +225,5 @@ IM2COL = Algorithm(
     settings=Settings,
     estimate=estimate,
     schedule=schedule,
-    kernel=lambda settings, lanes: _kernel(settings.mr, settings.nv, lanes),
+    kernel=lambda problem, settings, lanes: _kernel(settings.mr, settings.nv, lanes),
 )

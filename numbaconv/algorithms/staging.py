@@ -9,6 +9,7 @@ import numpy as np
 
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile_memory import load_columns, store_part, store_tile, transpose
+from numbaconv.simd.vec import get, put
 
 Array = np.ndarray[Any, Any]
 
@@ -53,6 +54,6 @@ def channels_last_stager(lanes: int) -> Dispatcher:
             else:
                 for c in range(C):
                     for j in range(first, end):
-                        out[to + j * pitch + c] = x[source + c * plane + j * column_step]
+                        put(out, to + j * pitch + c, get(x, source + c * plane + j * column_step))
 
     return jit(stage_channels_last)

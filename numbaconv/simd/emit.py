@@ -48,8 +48,12 @@ def store(builder: ir.IRBuilder, vec: Vec, value: ir.Value, pointer: ir.Value) -
 
 def first_lanes(builder: ir.IRBuilder, vec: Vec, count: ir.Value) -> ir.Value:
     """Mask of the lanes below ``count``; all of them when it is ``lanes`` or more, none when it is 0 or less."""
-    lane_numbers = ir.Constant(ir.VectorType(count.type, vec.lanes), list(range(vec.lanes)))
-    return builder.icmp_signed("<", lane_numbers, splat(builder, count, vec.lanes))
+    # Compared as 32-bit numbers, which are one vector as wide as the data; clamped, since a count may not fit.
+    zero, lanes = (ir.Constant(count.type, bound) for bound in (0, vec.lanes))
+    count = builder.select(builder.icmp_signed("<", count, zero), zero, count)
+    count = builder.select(builder.icmp_signed(">", count, lanes), lanes, count)
+    lane_numbers = ir.Constant(ir.VectorType(I32, vec.lanes), list(range(vec.lanes)))
+    return builder.icmp_signed("<", lane_numbers, splat(builder, builder.trunc(count, I32), vec.lanes))
 
 
 def masked_load(builder: ir.IRBuilder, vec: Vec, pointer: ir.Value, mask: ir.Value) -> ir.Value:

@@ -85,6 +85,39 @@ def splat(typingctx: Any, scalar: Any, lanes: Any) -> tuple[Any, Lowering]:
 
 
 @intrinsic
+def get(typingctx: Any, a: Any, offset: Any) -> tuple[Any, Lowering]:
+    """The element ``a[offset]``. Numba's own indexing wraps negative offsets, which keeps LLVM from vectorising."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.load(emit.element(context, builder, a, *args))
+
+    return signature(a.dtype, a, offset), lower
+
+
+@intrinsic
+def put(typingctx: Any, a: Any, offset: Any, value: Any) -> tuple[Any, Lowering]:
+    """``a[offset] = value``, as `get` reads it."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        array, start, scalar = args
+        builder.store(scalar, emit.element(context, builder, a, array, start))
+        return context.get_dummy_value()
+
+    return signature(types.void, a, offset, a.dtype), lower
+
+
+@intrinsic
+def deinterleave(typingctx: Any, a: Any, b: Any) -> tuple[Any, Lowering]:
+    """Even and odd elements of the ``2 * lanes`` that two vectors hold one after the other."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        halves = [emit.shuffle(builder, *args, list(range(odd, 2 * a.lanes, 2))) for odd in (0, 1)]
+        return context.make_tuple(builder, sig.return_type, halves)
+
+    return signature(types.UniTuple(a, 2), a, b), lower  # type: ignore[attr-defined]
+
+
+@intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> tuple[Any, Lowering]:
     """``a * b + c`` of three vectors, rounded once."""
 
