@@ -205,7 +205,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q) * ceil_div(panels, block_k)
     rows, columns, _ = _staged(problem, block_p, block_q)
     staged = tasks * problem.kernel_size[0] * rows * columns * C
-    transposes = lanes <= C and (problem.stride[2] == 1 or problem.kernel_size[2] > 1)
+    transposes = C >= lanes and (problem.stride[2] == 1 or problem.kernel_size[2] > 1)
     return Work(
         tasks,
         fmas=tiles * kc * mr * nv,

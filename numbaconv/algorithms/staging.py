@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.tile_memory import load_columns, store_part, store_tile, transpose
+from numbaconv.simd.tile_memory import load_columns, load_even, store_part, store_tile, transpose
 from numbaconv.simd.vec import get, put
 
 Array = np.ndarray[Any, Any]
@@ -25,8 +25,8 @@ def channels_last_stager(lanes: int) -> Dispatcher:
         """Write ``out[out_start:]`` as [rows][columns][C], zeros where the input has none.
 
         Row i is input row ``top + i * row_step`` of ``height``, column j input column ``left + j * column_step``
-        of ``width``; channel c begins at ``x[start + c * plane]``. Reads the input's elements only. With unit
-        column step and at least ``lanes`` channels, lanes x lanes blocks are transposed in registers; the last
+        of ``width``; channel c begins at ``x[start + c * plane]``. Reads the input's elements only. With
+        column step 1 or 2 and at least ``lanes`` channels, lanes x lanes blocks are transposed in registers; the last
         block of channels or columns overlaps the one before rather than be a smaller one.
         """
         first = min(columns, max(0, (column_step - 1 - left) // column_step))
@@ -40,13 +40,17 @@ def channels_last_stager(lanes: int) -> Dispatcher:
             out[to : to + first * pitch] = 0
             out[to + end * pitch : to + columns * pitch] = 0
             source = start + row * width + left
-            if column_step == 1 and lanes <= C:
+            if column_step <= 2 and C >= lanes:
                 for c_block in range(0, C, lanes):
                     c = min(c_block, C - lanes)
                     for j_block in range(first, end, lanes):
                         j = max(first, min(j_block, end - lanes))
                         count = min(lanes, end - j)
-                        block = transpose(load_columns(x, source + c * plane + j, plane, count, lanes, 1, lanes))
+                        at = source + c * plane + j * column_step
+                        if column_step == 1:
+                            block = transpose(load_columns(x, at, plane, count, lanes, 1, lanes))
+                        else:
+                            block = transpose(load_even(x, at, plane, count, lanes, lanes))
                         if count == lanes:
                             store_tile(block, out, to + j * pitch + c, pitch)
                         else:

@@ -82,6 +82,40 @@ def load_columns(
     return signature(tile, a, offset, ld, types.int64, rows, vectors, lanes), lower
 
 
+@intrinsic(prefer_literal=True)
+def load_even(
+    typingctx: Any, a: Any, offset: Any, ld: Any, columns: Any, rows: Any, lanes: Any
+) -> tuple[Any, Lowering]:
+    """A tile one vector wide of every other element: column j of row i is ``a[offset + i * ld + 2 * j]``.
+
+    Only the first ``columns`` columns are read, with the elements between them; the others are 0.
+    """
+    tile = Tile(a.dtype, lanes.literal_value, rows.literal_value, 1)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        array, row, row_step, count = args[:4]
+        width = tile.vec.lanes
+        span = emit.plus(builder, builder.add(count, count), -1)
+        masks = [emit.first_lanes(builder, tile.vec, emit.plus(builder, span, -j * width)) for j in range(2)]
+        even = list(range(0, 2 * width, 2))
+        value = ir.Constant(tile.llvm, ir.Undefined)
+        for i in range(tile.rows):
+            halves = [
+                emit.masked_load(
+                    builder,
+                    tile.vec,
+                    emit.element(context, builder, a, array, emit.plus(builder, row, j * width)),
+                    masks[j],
+                )
+                for j in range(2)
+            ]
+            value = builder.insert_value(value, emit.shuffle(builder, halves[0], halves[1], even), i)
+            row = builder.add(row, row_step)
+        return value
+
+    return signature(tile, a, offset, ld, types.int64, rows, lanes), lower
+
+
 @intrinsic
 def store_part(
     typingctx: Any, tile: Any, a: Any, offset: Any, ld: Any, first_row: Any, end_row: Any, columns: Any
