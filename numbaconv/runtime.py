@@ -168,6 +168,7 @@ def drive(*args: Any) -> None:
 
 def get_num_threads() -> int:
     """Number of threads a convolution uses in the calling thread."""
+    threading_layer()  # Numba starts its threads when it is asked, and without our TBB it would choose another layer
     return int(numba.get_num_threads())
 
 

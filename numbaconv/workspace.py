@@ -14,14 +14,15 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-_LINE = 64
+#: Bytes of a cache line.
+LINE = 64
 
 
 def aligned_empty(elements: int, dtype: str) -> Array:
     """Uninitialised array of one dimension that starts at a cache line."""
     size = elements * np.dtype(dtype).itemsize
-    raw = np.empty(size + _LINE, np.uint8)
-    start = -raw.__array_interface__["data"][0] % _LINE
+    raw = np.empty(size + LINE, np.uint8)
+    start = -raw.__array_interface__["data"][0] % LINE
     return raw[start : start + size].view(dtype)
 
 
@@ -71,5 +72,5 @@ def rows_of(block: Array, rows: int, elements: int, dtype: str) -> Array:
 
 def rows_nbytes(rows: int, elements: int, dtype: str) -> int:
     """Bytes that `rows_of` takes."""
-    lines = -(-max(1, elements) * np.dtype(dtype).itemsize // _LINE)
-    return rows * lines * _LINE
+    lines = -(-max(1, elements) * np.dtype(dtype).itemsize // LINE)
+    return rows * lines * LINE

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from numbaconv.geometry import geometry
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher
@@ -32,6 +34,12 @@ class Schedule(NamedTuple):
     tasks: int
     workspace: int
     geometry: Array
+
+    @classmethod
+    def of(cls, problem: ConvProblem, workspace: int, **fields: int) -> Schedule:
+        """A schedule of the batch times all ``tasks_*`` among the geometry's ``fields``, as `locate` counts them."""
+        cuts = (value for name, value in fields.items() if name.startswith("tasks_"))
+        return cls(problem.batch * prod(cuts), workspace, geometry(problem, **fields))
 
 
 class Packing(NamedTuple):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work
-from numbaconv.geometry import ceil_div, even_block, geometry, locate, spatial
+from numbaconv.geometry import ceil_div, even_block, locate, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -203,13 +203,12 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
     O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
     rows, pitch = _staged(problem, settings, lanes)
-    cuts = {
-        "tasks_g": ceil_div(problem.groups, block_g), "tasks_o": O,
-        "tasks_p": ceil_div(P, block_p), "tasks_q": ceil_div(Q, block_q),
-    }  # fmt: skip
-    workspace = problem.kernel_size[0] * rows * problem.stride[2] * pitch
-    record = geometry(problem, **cuts, block_g=block_g, block_p=block_p, block_q=block_q, pitch=pitch)
-    return Schedule(problem.batch * prod(cuts.values()), workspace, record)
+    return Schedule.of(
+        problem, problem.kernel_size[0] * rows * problem.stride[2] * pitch,
+        tasks_g=ceil_div(problem.groups, block_g), tasks_o=O,
+        tasks_p=ceil_div(P, block_p), tasks_q=ceil_div(Q, block_q),
+        block_g=block_g, block_p=block_p, block_q=block_q, pitch=pitch,
+    )  # fmt: skip
 
 
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:

@@ -18,7 +18,7 @@ from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work
-from numbaconv.geometry import ceil_div, even_block, geometry, locate, spatial
+from numbaconv.geometry import ceil_div, even_block, locate, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -179,17 +179,17 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
     O, P, Q = spatial(problem)[1]
     nr = nv * machine.lanes(problem.dtype)
     K = problem.out_channels // problem.groups
-    cuts = {
-        "tasks_g": problem.groups, "tasks_o": O, "tasks_p": ceil_div(P, block_p), "tasks_q": ceil_div(Q, block_q),
-        "tasks_k": ceil_div(ceil_div(K, nr), block_k),
-    }  # fmt: skip
     staged = _staged(problem, min(block_p, P), min(block_q, Q))
     slack = mr * (1 if problem.kernel_size[2] == 1 else problem.stride[2])
     workspace = (problem.kernel_size[0] * staged.rows * staged.columns + slack) * staged.pitch
     if block_c < problem.in_channels // problem.groups:
         workspace += min(block_p, P) * ceil_div(min(block_q, Q), mr) * mr * nr
-    blocks = {"block_p": block_p, "block_q": block_q, "block_c": block_c, "block_k": block_k, "pitch": staged.pitch}
-    return Schedule(problem.batch * prod(cuts.values()), workspace, geometry(problem, **cuts, **blocks))
+    return Schedule.of(
+        problem, workspace,
+        tasks_g=problem.groups, tasks_o=O, tasks_p=ceil_div(P, block_p), tasks_q=ceil_div(Q, block_q),
+        tasks_k=ceil_div(ceil_div(K, nr), block_k),
+        block_p=block_p, block_q=block_q, block_c=block_c, block_k=block_k, pitch=staged.pitch,
+    )  # fmt: skip
 
 
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
@@ -205,7 +205,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q) * ceil_div(panels, block_k)
     rows, columns, _ = _staged(problem, block_p, block_q)
     staged = tasks * problem.kernel_size[0] * rows * columns * C
-    transposes = C >= lanes and (problem.stride[2] == 1 or problem.kernel_size[2] > 1)
+    transposes = C >= lanes and (problem.stride[2] <= 2 or problem.kernel_size[2] > 1)
     return Work(
         tasks,
         fmas=tiles * kc * mr * nv,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work
-from numbaconv.geometry import ceil_div, even_block, geometry, locate, spatial
+from numbaconv.geometry import ceil_div, even_block, locate, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -178,15 +178,13 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> tuple[Se
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
     _, nv, block_q, block_c, block_k = settings
-    cuts = {
-        "tasks_g": problem.groups,
-        "tasks_q": ceil_div(prod(spatial(problem)[1]), block_q),
-        "tasks_k": ceil_div(problem.out_channels // problem.groups, block_k),
-    }
-    C = problem.in_channels // problem.groups
+    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
     workspace = min(block_c, C) * prod(problem.kernel_size) * nv * machine.lanes(problem.dtype)
-    record = geometry(problem, **cuts, block_q=block_q, block_c=block_c, block_k=block_k)
-    return Schedule(problem.batch * prod(cuts.values()), workspace, record)
+    return Schedule.of(
+        problem, workspace,
+        tasks_g=problem.groups, tasks_q=ceil_div(prod(spatial(problem)[1]), block_q), tasks_k=ceil_div(K, block_k),
+        block_q=block_q, block_c=block_c, block_k=block_k,
+    )  # fmt: skip
 
 
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.cost import Work
-from numbaconv.geometry import geometry
+from numbaconv.geometry import locate, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -26,15 +26,12 @@ class Settings(NamedTuple):
 
 @functools.cache
 def _kernel() -> Dispatcher:
-    """The kernel; a task is one output row: (n, k, o, p) counted with p fastest."""
+    """The kernel; a task is one output row, (n, k, o, p)."""
 
     def reference(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One row of outputs. ``x``, ``w``, ``y`` are NCDHW, KCTRS and NKOPQ; ``workspace`` is not used."""
         g = geometry[0]
-        p = task % g.P
-        o = task // g.P % g.O
-        k = task // (g.P * g.O) % (g.G * g.K)
-        n = task // (g.P * g.O * g.G * g.K)
+        n, k, o, p, _, _ = locate(task, g)
         first_channel = k // g.K * g.C
         for q in range(g.Q):
             total = 0.0
@@ -45,11 +42,11 @@ def _kernel() -> Dispatcher:
                             d = o * g.stride_d - g.pad_d + t * g.dilation_d
                             h = p * g.stride_h - g.pad_h + r * g.dilation_h
                             v = q * g.stride_w - g.pad_w + s * g.dilation_w
+                            channel = n * g.G * g.C + first_channel + c
+                            pixel = 0.0
                             if 0 <= d < g.D and 0 <= h < g.H and 0 <= v < g.W:
-                                channel = n * g.G * g.C + first_channel + c
-                                pixel = x[((channel * g.D + d) * g.H + h) * g.W + v]
-                                weight = w[(((k * g.C + c) * g.T + t) * g.R + r) * g.S + s]
-                                total += float(pixel) * float(weight)
+                                pixel = float(x[((channel * g.D + d) * g.H + h) * g.W + v])
+                            total += pixel * float(w[(((k * g.C + c) * g.T + t) * g.R + r) * g.S + s])
             total += bias[k]
             if total < g.low:
                 total = g.low
@@ -61,13 +58,13 @@ def _kernel() -> Dispatcher:
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
-    N, K = problem.batch, problem.out_channels
-    O, P, _ = problem.out_size
-    return Schedule(N * K * O * P, 0, geometry(problem))
+    O, P, _ = spatial(problem)[1]
+    return Schedule.of(problem, 0, tasks_g=problem.out_channels, tasks_o=O, tasks_p=P)
 
 
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
-    tasks = problem.batch * problem.out_channels * problem.out_size[0] * problem.out_size[1]
+    O, P, _ = spatial(problem)[1]
+    tasks = problem.batch * problem.out_channels * O * P
     return Work(tasks, fmas=problem.flops / 2 * _SCALAR_COST).seconds(machine, threads)
 
 

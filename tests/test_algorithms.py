@@ -1,0 +1,159 @@
+"""Every algorithm of the table on awkward shapes: equal to the naive sum, and touching its own memory only.
+
+The operands are small integers, so every sum is exact in any order, and nothing short of equality will do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from math import inf, nan
+from typing import Any
+
+import numpy as np
+import pytest
+from grids import PROBLEMS
+from guards import Guarded, in_nan
+from naive import Array, operands, solve
+
+from numbaconv.algorithms import ALGORITHMS
+from numbaconv.arguments import Bounds
+from numbaconv.machine import Machine, this_machine
+from numbaconv.plan import Plan
+from numbaconv.problem import ConvProblem
+
+#: Every algorithm with every problem of the grid that it is for.
+CASES = [
+    pytest.param(name, problem, id=f"{name}-{problem}")
+    for name, row in ALGORITHMS.items()
+    for problem in PROBLEMS
+    if row.applicable(problem) is None
+]
+#: Without activation, and with two that the sums exceed on one side and on both.
+ACTIVATIONS: tuple[Bounds | None, ...] = (None, (0.0, inf), (-20.0, 33.0))
+BLOCKS = (1, 2, 3, 1000)
+
+all_cases = pytest.mark.parametrize(("name", "problem"), CASES)
+dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def make_plan(problem: ConvProblem, name: str, settings: Any, machine: Machine, threads: int = 1) -> Plan:
+    return Plan(problem, ALGORITHMS[name], settings, machine, threads, seconds=1.0, origin="estimate")
+
+
+def candidates(problem: ConvProblem, name: str, machine: Machine) -> list[Any]:
+    """The settings that an algorithm proposes for one thread and for two, each once."""
+    found = [ALGORITHMS[name].candidates(problem, machine, threads) for threads in (1, 2)]
+    return list(dict.fromkeys(settings for settings_of_threads in found for settings in settings_of_threads))
+
+
+def odd_blocks(settings: Any) -> Iterable[Any]:
+    """Each block size in turn, and all at once, changed to what no planner would choose."""
+    blocks = [field for field in settings._asdict() if field.startswith("block_")]
+    for size in BLOCKS:
+        for changed in (*([field] for field in blocks), blocks):
+            yield settings._replace(**dict.fromkeys(changed, size))
+
+
+def run(plan: Plan, x: Array, w: Array, bias: Array) -> Array:
+    """Run a plan on flat operands in the middle of NaN, and return its result, which was NaN in a guard zone."""
+    y = Guarded(np.full(plan.problem.output_shape, nan, plan.problem.dtype))
+    plan.run(in_nan(x.ravel()), in_nan(w.ravel()), in_nan(bias), y.array.reshape(-1))
+    y.check()
+    return y.array
+
+
+@pytest.fixture
+def guarded_scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give each call workspaces of NaN, as small as it asked for, and find out whether it kept to them."""
+    lent: list[Guarded] = []
+
+    def rows_of(block: Array, rows: int, elements: int, dtype: str) -> Array:
+        lent.append(Guarded(np.full((rows, elements), nan, dtype)))
+        return lent[-1].array
+
+    monkeypatch.setattr(sys.modules[Plan.__module__], "rows_of", rows_of)
+    yield
+    assert lent
+    for workspaces in lent:
+        workspaces.check()
+
+
+@dtypes
+@all_cases
+def test_equal_to_naive(name: str, problem: ConvProblem, dtype: str, guarded_scratch: None) -> None:
+    """With each of its candidates, with and without bias and activation."""
+    problem = replace(problem, dtype=dtype)
+    x, w, bias = operands(problem)
+    sums, no_bias = solve(problem, x, w), np.zeros_like(bias)
+    biased = solve(problem, x, w, bias)
+    for settings in candidates(problem, name, this_machine()):
+        plan = make_plan(problem, name, settings, this_machine())
+        np.testing.assert_array_equal(run(plan, x, w, no_bias), sums, str(settings))
+        for bounds in ACTIVATIONS:
+            clipped = replace(plan, problem=replace(problem, activation=bounds))
+            expected = biased if bounds is None else np.clip(biased, *bounds)
+            np.testing.assert_array_equal(run(clipped, x, w, bias), expected, f"{settings}, clip {bounds}")
+
+
+@dtypes
+@all_cases
+def test_any_blocks(name: str, problem: ConvProblem, dtype: str, guarded_scratch: None) -> None:
+    """Settings from wisdom may hold any block sizes; they can be slow, but not wrong."""
+    problem = replace(problem, dtype=dtype)
+    x, w, bias = operands(problem)
+    expected = solve(problem, x, w, bias)
+    for candidate in ALGORITHMS[name].candidates(problem, this_machine(), 2)[:2]:
+        for settings in odd_blocks(candidate):
+            plan = make_plan(problem, name, settings, this_machine())
+            np.testing.assert_array_equal(run(plan, x, w, bias), expected, str(settings))
+
+
+#: Machines that differ from each other in lanes or registers, with caches small enough to cut these problems.
+MACHINES = [
+    Machine(f"{8 * vector_bytes} bits, {registers} registers", vector_bytes, registers, 32 << 10, 64 << 10, 1 << 20)
+    for vector_bytes, registers in ((16, 16), (32, 16), (64, 32))
+]
+#: Tails of pixels and channels, whole tiles, a stride, and one that depthwise is for.
+FEW = [PROBLEMS[i] for i in (3, 8, 18, 28)]
+
+
+@dtypes
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
+@pytest.mark.parametrize(("name", "problem"), [case for case in CASES if case.values[1] in FEW])
+def test_other_machines(name: str, problem: ConvProblem, machine: Machine, dtype: str, guarded_scratch: None) -> None:
+    """Kernels for any number of lanes run on all machines."""
+    problem = replace(problem, dtype=dtype)
+    x, w, bias = operands(problem)
+    settings = ALGORITHMS[name].candidates(problem, machine, 2)[0]
+    result = run(make_plan(problem, name, settings, machine), x, w, bias)
+    np.testing.assert_array_equal(result, solve(problem, x, w, bias))
+
+
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+@all_cases
+def test_nan_and_infinity_stay(name: str, problem: ConvProblem, value: float) -> None:
+    """One such pixel is in exactly the outputs that see it."""
+    x, w, bias = operands(problem)
+    w[w == 0] = 1
+    x[tuple(size // 2 for size in x.shape)] = value
+    settings = ALGORITHMS[name].candidates(problem, this_machine(), 1)[0]
+    for bounds in ACTIVATIONS:
+        clipped = replace(problem, activation=bounds)
+        result = run(make_plan(clipped, name, settings, this_machine()), x, w, bias)
+        np.testing.assert_array_equal(result, solve(clipped, x, w, bias))
+
+
+@all_cases
+def test_same_bits(name: str, problem: ConvProblem) -> None:
+    """Whoever runs the tasks, and however often: with numbers whose sums do depend on their order."""
+    rng = np.random.default_rng(0)
+    shapes = problem.input_shape, problem.weight_shape, (problem.out_channels,)
+    x, w, bias = (rng.standard_normal(shape, np.float32) for shape in shapes)
+    for settings in candidates(problem, name, this_machine()):
+        results = {
+            run(make_plan(problem, name, settings, this_machine(), threads), x, w, bias).tobytes()
+            for threads in (1, 2, 2, 1)
+        }
+        assert len(results) == 1, settings
