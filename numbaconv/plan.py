@@ -223,16 +223,15 @@ class Plan:
 
 
 def format_seconds(seconds: float | None) -> str:
-    """A time in the unit that suits it.
+    """A time in the unit that suits it, to three digits.
 
     Examples
     --------
-    >>> format_seconds(0.00123), format_seconds(4.2e-5), format_seconds(2.0)
-    ('1.23 ms', '42.0 us', '2.00 s')
+    >>> format_seconds(0.00123), format_seconds(4.2e-5), format_seconds(0.25), format_seconds(2.0)
+    ('1.23 ms', '42.0 us', '250 ms', '2.00 s')
     """
     if seconds is None or not math.isfinite(seconds):
         return "-"
-    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}" if seconds >= 100 * scale else f"{seconds / scale:.2f} {unit}"
-    return f"{seconds * 1e6:.1f} us"
+    unit, scale = next(((unit, scale) for unit, scale in (("s", 1.0), ("ms", 1e-3)) if seconds >= scale), ("us", 1e-6))
+    value = seconds / scale
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"

@@ -22,12 +22,16 @@ from numbaconv.geometry import ceil_div, even_block, locate, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.tile import add_to_columns, clip, rank1, zeros
+from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
 from numbaconv.simd.tile_memory import load_tile, store_tile, store_transposed
 
 #: Tile shapes (mr, nv) by number of registers: mr * nv accumulators, nv weights and a broadcast value fit, and the
 #: usual widths 7, 14, 28, 56 are multiples of an mr. 7 x 4 has 33 live registers and loses 15 % to spills.
 TILES = {32: ((14, 2), (7, 2), (8, 3)), 16: ((6, 2), (4, 3), (5, 2))}
+
+
+#: Products summed at a stretch, where channels can be cut: a sum of 4608 has an error of 2.9e-6, of four parts 1.2e-6.
+_MOST_SUMMED = 1152
 
 
 class Settings(NamedTuple):
@@ -121,8 +125,6 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                     for q_tile in range(0, bq, mr):
                         q = max(0, min(q_tile, bq - mr))
                         acc = zeros(x, mr, nv, lanes)
-                        if c > 0:
-                            acc = load_tile(workspace, scratch, nr, mr, nv, lanes)
                         weight = block_weights
                         for t in range(T):
                             for r in range(R):
@@ -132,6 +134,8 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                                     for i in range(run):
                                         acc = rank1(acc, workspace, pixel + i, step, w, weight)
                                         weight += nr
+                        if c > 0:
+                            acc = add(acc, load_tile(workspace, scratch, nr, mr, nv, lanes))
                         if c + bc < C:
                             store_tile(acc, workspace, scratch, nr)
                             scratch += mr * nr
@@ -152,7 +156,8 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     O, P, Q = spatial(problem)[1]
     nr = nv * machine.lanes(problem.dtype)
     panels = ceil_div(K, nr)
-    block_c = even_block(C, machine.l2 // 4 // (prod(problem.kernel_size) * nr * size), machine.lanes(problem.dtype))
+    most_c = min(machine.l2 // 4 // (nr * size), _MOST_SUMMED) // prod(problem.kernel_size)
+    block_c = even_block(C, most_c, machine.lanes(problem.dtype))
     # 16 tiles of pixels use a panel of weights between two loads of it from L2 or L3.
     pixel_bytes = problem.kernel_size[0] * _pitch(problem) * size
     most = max(mr, min(16 * mr, machine.l2 * 3 // 4 // pixel_bytes))

@@ -21,7 +21,7 @@ from numbaconv.geometry import ceil_div, even_block, locate, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.tile import add_to_rows, clip, rank1, zeros
+from numbaconv.simd.tile import add, add_to_rows, clip, rank1, zeros
 from numbaconv.simd.tile_memory import load_columns, load_tile, store_part, store_tile
 from numbaconv.simd.vec import get, load, load_between, put, store, store_first
 
@@ -136,14 +136,14 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                     k = min(k_tile, K - mr)
                     at = ((n * g.G + group) * K + k) * pixels + pixel
                     acc = zeros(x, mr, nv, lanes)
-                    if c > 0:
-                        if count == nr:
-                            acc = load_tile(y, at, pixels, mr, nv, lanes)
-                        else:
-                            acc = load_columns(y, at, pixels, count, mr, nv, lanes)
                     weight = (group * K + k) * C * taps + c * taps
                     for i in range(bc * taps):
                         acc = rank1(acc, w, weight + i, C * taps, workspace, i * nr)
+                    if c > 0:
+                        if count == nr:
+                            acc = add(acc, load_tile(y, at, pixels, mr, nv, lanes))
+                        else:
+                            acc = add(acc, load_columns(y, at, pixels, count, mr, nv, lanes))
                     if c + bc == C:
                         acc = clip(add_to_rows(acc, bias, group * K + k, 1), low, high)
                     if count == nr and k == k_tile and k + mr <= k_end:

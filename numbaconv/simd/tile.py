@@ -70,6 +70,19 @@ def _for_each_register(builder: ir.IRBuilder, tile: Tile, value: ir.Value, chang
 
 
 @intrinsic
+def add(typingctx: Any, a: Any, b: Any) -> tuple[Any, Lowering]:
+    """The sum of two tiles."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        x, y = args
+        return _for_each_register(
+            builder, a, x, lambda reg, i, j: builder.fadd(reg, builder.extract_value(y, a.index(i, j)))
+        )
+
+    return signature(a, a, a), lower
+
+
+@intrinsic
 def add_to_rows(typingctx: Any, tile: Any, a: Any, offset: Any, step: Any) -> tuple[Any, Lowering]:
     """``tile[i, :] += a[offset + i * step]``: a bias where rows are output channels."""
 
