@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -30,6 +31,7 @@ def conv2d(
     activation: ActivationLike = None,
     out: Array | None = None,
     algorithm: str = "auto",
+    accuracy: str | None = None,
 ) -> Array:
     """Two-dimensional convolution, as deep learning calls cross-correlation: torch.nn.functional.conv2d on arrays.
 
@@ -52,7 +54,12 @@ def conv2d(
     out : numpy.ndarray, optional
         Written in place and returned; must not overlap an input.
     algorithm : str
-        "auto", or the name of one: "depthwise", "direct", "im2col", "reference".
+        "auto", or the name of one: "depthwise", "winograd", "direct", "im2col", "reference".
+    accuracy : None, "fast", "default" or "strict"
+        Which algorithms "auto" may choose. "strict": those that sum the products of the definition; "default": also
+        Winograd's of small tiles, with an error of at most 4e-6 of the largest output; "fast": all, up to 2e-5. A NaN
+        or Inf in the input spreads to some outputs beside those that see it, unless "strict". None is what the
+        environment variable NUMBACONV_ACCURACY says, or else "default".
 
     Returns
     -------
@@ -75,7 +82,7 @@ def conv2d(
     array([[[10., 18.],
             [42., 50.]]], dtype=float32)
     """
-    return _convolve(2, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm)
+    return _convolve(2, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm, accuracy)
 
 
 def conv1d(
@@ -90,6 +97,7 @@ def conv1d(
     activation: ActivationLike = None,
     out: Array | None = None,
     algorithm: str = "auto",
+    accuracy: str | None = None,
 ) -> Array:
     """One-dimensional convolution of (N, C, W) or (C, W) by (K, C / groups, S); otherwise as `conv2d`.
 
@@ -99,7 +107,7 @@ def conv1d(
     >>> nc.conv1d(np.array([[1.0, 2.0, 4.0]]), np.array([[[-1.0, 1.0]]]))
     array([[1., 2.]])
     """
-    return _convolve(1, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm)
+    return _convolve(1, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm, accuracy)
 
 
 def conv3d(
@@ -114,6 +122,7 @@ def conv3d(
     activation: ActivationLike = None,
     out: Array | None = None,
     algorithm: str = "auto",
+    accuracy: str | None = None,
 ) -> Array:
     """Three-dimensional convolution of (N, C, D, H, W) or (C, D, H, W) by (K, C / groups, T, R, S); else as `conv2d`.
 
@@ -123,18 +132,18 @@ def conv3d(
     >>> nc.conv3d(np.ones((1, 3, 3, 3)), np.ones((1, 1, 3, 3, 3)))
     array([[[[27.]]]])
     """
-    return _convolve(3, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm)
+    return _convolve(3, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm, accuracy)
 
 
 def _convolve(
     axes: int, input: Array, weight: Array, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any,
-    activation: Any, out: Any, algorithm: str,
+    activation: Any, out: Any, algorithm: str, accuracy: str | None,
 ) -> Array:  # fmt: skip
     x, w = as_operand("input", input), as_operand("weight", weight)
     unbatched = x.ndim == axes + 1
     key = (
         axes, x.shape, w.shape, x.dtype.name, stride, padding, dilation, groups, activation, algorithm,
-        runtime.get_num_threads(), wisdom.generation(),
+        accuracy or os.environ.get("NUMBACONV_ACCURACY"), runtime.get_num_threads(), wisdom.generation(),
     )  # fmt: skip
     try:
         plan = _plan(*key)
@@ -155,6 +164,7 @@ def _plan(
     groups: Any,
     activation: Any,
     algorithm: str,
+    accuracy: str | None,
     threads: int,
     generation: int,
 ) -> Plan:
@@ -166,5 +176,6 @@ def _plan(
     problem = ConvProblem.from_shapes(
         input_shape if len(input_shape) == axes + 2 else (1, *input_shape), weight_shape,
         stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype, activation=activation,
+        accuracy=accuracy,
     )  # fmt: skip
     return plan_problem(problem, algorithm=algorithm, threads=threads)

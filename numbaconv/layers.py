@@ -7,7 +7,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from numbaconv import runtime, wisdom
-from numbaconv.arguments import ActivationLike, AxesLike, as_int
+from numbaconv.arguments import ActivationLike, AxesLike, as_int, normalise_accuracy
 from numbaconv.arrays import as_operand, check_same_type, check_shape
 from numbaconv.padding import PaddingLike
 from numbaconv.plan import Plan
@@ -39,6 +39,7 @@ class _Conv:
         activation: ActivationLike = None,
         effort: str = "estimate",
         algorithm: str = "auto",
+        accuracy: str | None = None,
     ) -> None:
         w = as_operand("weight", weight)
         if w.ndim != self.axes + 2:
@@ -53,7 +54,8 @@ class _Conv:
         if effort not in wisdom.EFFORTS:
             raise ValueError(f"effort: expected one of {', '.join(wisdom.EFFORTS)}, got {effort!r}")
         self._options: dict[str, Any] = {
-            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "activation": activation
+            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "activation": activation,
+            "accuracy": normalise_accuracy(accuracy),
         }  # fmt: skip
         self._effort, self._algorithm = effort, algorithm
         self._plans: dict[tuple[object, ...], tuple[Plan, Array]] = {}
@@ -122,7 +124,9 @@ class _Conv:
         return {**self.__dict__, "_plans": {}, "_prepared": {}}
 
     def __repr__(self) -> str:
-        options = "".join(f", {name}={value!r}" for name, value in self._options.items() if value not in (0, 1, None))
+        options = "".join(
+            f", {name}={value!r}" for name, value in self._options.items() if value not in (0, 1, None, "default")
+        )
         bias = "no bias" if self.bias is None else "bias"
         return f"{type(self).__name__}(weight {self.weight.shape} {self.weight.dtype.name}, {bias}{options})"
 
@@ -150,7 +154,7 @@ class Conv2d(_Conv):
         (K, C / groups, R, S), float32 or float64.
     bias : numpy.ndarray, optional
         (K,), of the same type.
-    stride, padding, dilation, groups, activation, algorithm
+    stride, padding, dilation, groups, activation, algorithm, accuracy
         As in `conv2d`.
     effort : {"estimate", "measure", "exhaustive"}
         How the plan for each new input shape is found; see `plan`.

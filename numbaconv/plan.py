@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from numbaconv import runtime
-from numbaconv.algorithms import Algorithm, Packing, Schedule
+from numbaconv.algorithms import ALGORITHMS, Algorithm, Packing, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import as_operand, check_out, check_same_type, check_shape
 from numbaconv.geometry import GEOMETRY
@@ -19,6 +20,9 @@ from numbaconv.problem import ConvProblem
 from numbaconv.workspace import POOL, aligned_empty, rows_nbytes, rows_of
 
 Array = np.ndarray[Any, Any]
+
+
+_NOT_CONSIDERED = "it was not asked for"
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ class Plan:
         Expected time of one call.
     origin : str
         Where that comes from: "estimate", "measure" or "exhaustive".
-    options : tuple of Option
-        Every algorithm of the table, with its time or the reason why it does not apply.
+    times : mapping
+        Seconds of the best candidate of each algorithm that was considered, by name.
     """
 
     problem: ConvProblem
@@ -57,7 +61,7 @@ class Plan:
     threads: int
     seconds: float
     origin: str
-    options: tuple[Option, ...] = ()
+    times: Mapping[str, float] = field(default_factory=dict)
     _constant: list[tuple[object, Array]] = field(default_factory=list, repr=False)
 
     def __call__(self, input: Array, weight: Array, bias: Array | None = None, *, out: Array | None = None) -> Array:
@@ -203,6 +207,16 @@ class Plan:
     def prepared_nbytes(self) -> int:
         """Bytes of a prepared weight, 0 where the weight is used as it is."""
         return 0 if self.packing is None else self.packing.elements * ITEM_SIZE[self.problem.dtype]
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Every algorithm of the table, with its time or the reason why it has none."""
+        return tuple(
+            Option(name, self.times[name])
+            if name in self.times
+            else Option(name, None, row.applicable(self.problem) or _NOT_CONSIDERED)
+            for name, row in ALGORITHMS.items()
+        )
 
     def __str__(self) -> str:
         settings = ", ".join(f"{name}={value}" for name, value in self.settings._asdict().items()) or "none"

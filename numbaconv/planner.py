@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import SupportsIndex
 
 from numbaconv import runtime, wisdom
@@ -14,11 +15,15 @@ from numbaconv.arguments import ActivationLike, AxesLike
 from numbaconv.machine import this_machine
 from numbaconv.measure import time_plans, vary_blocks
 from numbaconv.padding import PaddingLike
-from numbaconv.plan import Option, Plan
+from numbaconv.plan import Plan
 from numbaconv.problem import ConvProblem
 
 #: "measure" times the best candidate of each algorithm, and every other that is estimated within this of the best.
 _WORTH_MEASURING = 1.5
+
+
+#: Candidates of each algorithm that an estimate looks at: all of them would take more than 50 us.
+_ESTIMATED = 2
 
 
 def plan(
@@ -34,6 +39,7 @@ def plan(
     constant_weight: bool = False,
     effort: str = "estimate",
     algorithm: str = "auto",
+    accuracy: str | None = None,
 ) -> Plan:
     """Choose how to compute a convolution.
 
@@ -41,7 +47,7 @@ def plan(
     ----------
     input_shape, weight_shape : sequence of int
         (N, C, *spatial) and (K, C / groups, *kernel), with 1 to 3 spatial axes.
-    stride, padding, dilation, groups, activation
+    stride, padding, dilation, groups, activation, accuracy
         As in `conv2d`.
     dtype : "float32" or "float64"
     constant_weight : bool
@@ -71,7 +77,7 @@ def plan(
     """
     problem = ConvProblem.from_shapes(
         input_shape, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype,
-        activation=activation, constant_weight=constant_weight,
+        activation=activation, constant_weight=constant_weight, accuracy=accuracy,
     )  # fmt: skip
     return plan_problem(problem, effort=effort, algorithm=algorithm)
 
@@ -90,7 +96,7 @@ def plan_problem(
         if recalled is not None:
             return recalled
     if effort == "estimate" or problem.batch == 0:
-        return _estimated(problem, count, table)[0]
+        return _estimated(problem, count, table, most=_ESTIMATED)[0]
     return measured(problem, count, effort, table)
 
 
@@ -108,32 +114,19 @@ def allowed(problem: ConvProblem, name: str = "auto") -> dict[str, Algorithm]:
     return {name: ALGORITHMS[name]}
 
 
-def _estimated(problem: ConvProblem, threads: int, table: dict[str, Algorithm]) -> list[Plan]:
-    """Plans of every candidate, fastest first by the cost model."""
+def _estimated(problem: ConvProblem, threads: int, table: dict[str, Algorithm], most: int | None = None) -> list[Plan]:
+    """Plans of the ``most`` first candidates of each algorithm, or of all, fastest first by the cost model."""
     machine = this_machine()
     found = [
         (row.estimate(problem, settings, machine, threads), row, settings)
         for row in table.values()
-        for settings in row.candidates(problem, machine, threads)
+        for settings in islice(row.candidates(problem, machine, threads), most)
     ]
     found.sort(key=lambda candidate: candidate[0])
-    best: dict[str, float] = {}
-    for seconds, row, _ in found:
-        best.setdefault(row.name, seconds)
-    options = _options(problem, best)
+    best = {row.name: seconds for seconds, row, _ in reversed(found)}
     return [
-        Plan(problem, row, settings, machine, threads, seconds, "estimate", options) for seconds, row, settings in found
+        Plan(problem, row, settings, machine, threads, seconds, "estimate", best) for seconds, row, settings in found
     ]
-
-
-def _options(problem: ConvProblem, seconds: dict[str, float]) -> tuple[Option, ...]:
-    """Every row of the table with its time or the reason why it has none."""
-    return tuple(
-        Option(
-            name, seconds.get(name), row.applicable(problem) or (None if name in seconds else "it was not asked for")
-        )
-        for name, row in ALGORITHMS.items()
-    )
 
 
 def _recalled(problem: ConvProblem, threads: int, known: wisdom.Record, table: dict[str, Algorithm]) -> Plan | None:
@@ -148,8 +141,7 @@ def _recalled(problem: ConvProblem, threads: int, known: wisdom.Record, table: d
     machine = this_machine()
     if tile_shape(settings) not in map(tile_shape, row.candidates(problem, machine, threads)):
         return None
-    options = _options(problem, known.measured)
-    return Plan(problem, row, settings, machine, threads, known.seconds, known.effort, options)
+    return Plan(problem, row, settings, machine, threads, known.seconds, known.effort, known.measured)
 
 
 def measured(
@@ -180,8 +172,8 @@ def measured(
     if table.keys() == allowed(problem).keys():
         wisdom.remember(
             wisdom.Record(
-                str(problem), problem.dtype, problem.constant_weight, threads, wisdom.machine_fingerprint(), effort,
-                best.algorithm.name, best.settings._asdict(), seconds, fastest,
+                str(problem), problem.dtype, problem.constant_weight, problem.accuracy, threads,
+                wisdom.machine_fingerprint(), effort, best.algorithm.name, best.settings._asdict(), seconds, fastest,
             )
         )  # fmt: skip
-    return replace(best, seconds=seconds, origin=effort, options=_options(problem, fastest))
+    return replace(best, seconds=seconds, origin=effort, times=fastest)

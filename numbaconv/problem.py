@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import SupportsIndex
 
@@ -14,6 +14,7 @@ from numbaconv.arguments import (
     AxesLike,
     Bounds,
     as_int,
+    normalise_accuracy,
     normalise_activation,
     normalise_axes,
     normalise_dtype,
@@ -50,6 +51,8 @@ class ConvProblem:
         Bounds to which every result is clipped; see `normalise_activation`.
     constant_weight : bool
         Whether the weight stays the same from call to call, so that preparing it once pays.
+    accuracy : {"fast", "default", "strict"}
+        Which algorithms may be used; see `normalise_accuracy`.
     axes : int
         Spatial axes that the problem has, 1 to 3: the last ones of (D, H, W).
 
@@ -80,18 +83,21 @@ class ConvProblem:
     dtype: str = "float32"
     activation: Bounds | None = None
     constant_weight: bool = False
+    accuracy: str = "default"
     axes: int = 2
+    _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
         # Plain ints and tuples only: NumPy integers would follow the problem into keys, text and JSON.
-        for field in ("batch", "in_channels", "out_channels", "groups", "axes"):
-            self._settle(field, as_int(field, getattr(self, field), 0 if field == "batch" else 1))
-        for field in ("in_size", "kernel_size", "stride", "dilation"):
-            self._settle(field, normalise_axes(field, getattr(self, field), 3))
+        for name in ("batch", "in_channels", "out_channels", "groups", "axes"):
+            self._settle(name, as_int(name, getattr(self, name), 0 if name == "batch" else 1))
+        for name in ("in_size", "kernel_size", "stride", "dilation"):
+            self._settle(name, normalise_axes(name, getattr(self, name), 3))
         geometry = self.in_size, self.kernel_size, self.stride, self.dilation
         self._settle("padding", normalise_padding(self.padding, 3, *geometry))
         self._settle("dtype", normalise_dtype(self.dtype))
         self._settle("activation", normalise_activation(self.activation))
+        self._settle("accuracy", normalise_accuracy(self.accuracy))
         if not isinstance(self.constant_weight, bool):
             raise TypeError(f"constant_weight: expected a bool, got {self.constant_weight!r}")
         self._check_axes()
@@ -99,9 +105,15 @@ class ConvProblem:
         self._check_fit()
         spans = self.in_size, self.kernel_extent, self.stride
         self._settle("padding", tuple(map(settle_after, self.padding, self.out_size, *spans)))
+        # Planning looks problems up a dozen times. Only numbers, whose hashes another process would find again.
+        numbers = self.batch, self.in_channels, self.out_channels, self.groups, self.constant_weight, self.padding
+        self._settle("_hash", hash((*geometry, *numbers)))
 
-    def _settle(self, field: str, value: object) -> None:
-        object.__setattr__(self, field, value)
+    def __hash__(self) -> int:
+        return self._hash
+
+    def _settle(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     def _check_axes(self) -> None:
         if self.axes > 3:
@@ -141,6 +153,7 @@ class ConvProblem:
         dtype: object = "float32",
         activation: ActivationLike = None,
         constant_weight: bool = False,
+        accuracy: str | None = None,
     ) -> ConvProblem:
         """Describe the convolution of an input by a weight, as `torch.nn.functional.conv2d` takes them.
 
@@ -157,6 +170,7 @@ class ConvProblem:
         dtype : "float32", "float64", or their NumPy dtype
         activation : None, "relu", "relu6" or ("clip", low, high)
         constant_weight : bool
+        accuracy : None, "fast", "default" or "strict"
 
         Raises
         ------
@@ -189,6 +203,7 @@ class ConvProblem:
             dtype=normalise_dtype(dtype),
             activation=normalise_activation(activation),
             constant_weight=constant_weight,
+            accuracy=normalise_accuracy(accuracy),
             axes=axes,
         )
 
@@ -200,6 +215,7 @@ class ConvProblem:
         dtype: object = "float32",
         activation: ActivationLike = None,
         constant_weight: bool = False,
+        accuracy: str | None = None,
     ) -> ConvProblem:
         """Read a benchdnn descriptor; `str` of a problem writes one, `numbaconv.descriptor` has the grammar.
 
@@ -216,7 +232,9 @@ class ConvProblem:
         >>> ConvProblem.parse(str(problem)) == problem
         True
         """
-        return parse_named(descriptor, dtype=dtype, activation=activation, constant_weight=constant_weight)[1]
+        return parse_named(
+            descriptor, dtype=dtype, activation=activation, constant_weight=constant_weight, accuracy=accuracy
+        )[1]
 
     def __str__(self) -> str:
         return write_descriptor(self)
@@ -281,6 +299,7 @@ def parse_named(
     dtype: object = "float32",
     activation: ActivationLike = None,
     constant_weight: bool = False,
+    accuracy: str | None = None,
 ) -> tuple[str, ConvProblem]:
     """Read a descriptor into its name ("" when it has none) and its problem, as `ConvProblem.parse` does.
 
@@ -293,7 +312,10 @@ def parse_named(
     dtype, activation = normalise_dtype(dtype), normalise_activation(activation)
     name, geometry = read_descriptor(line)
     try:
-        problem = ConvProblem(**geometry, dtype=dtype, activation=activation, constant_weight=constant_weight)
+        problem = ConvProblem(
+            **geometry, dtype=dtype, activation=activation, constant_weight=constant_weight,
+            accuracy=normalise_accuracy(accuracy),
+        )  # fmt: skip
     except ValueError as error:
         raise ValueError(f"descriptor {line.strip()!r}: {error}") from None
     return name, problem

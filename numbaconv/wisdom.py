@@ -34,6 +34,7 @@ class Record:
     problem: str
     dtype: str
     constant_weight: bool
+    accuracy: str
     threads: int
     machine: str
     effort: str
@@ -43,7 +44,7 @@ class Record:
     measured: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        texts = (self.problem, self.dtype, self.machine, self.algorithm)
+        texts = (self.problem, self.dtype, self.accuracy, self.machine, self.algorithm)
         if not (
             all(isinstance(text, str) for text in texts)
             and self.effort in EFFORTS[1:]
@@ -55,7 +56,7 @@ class Record:
 
     @property
     def key(self) -> tuple[object, ...]:
-        return self.problem, self.dtype, self.constant_weight, self.threads, self.machine
+        return self.problem, self.dtype, self.constant_weight, self.accuracy, self.threads, self.machine
 
 
 @functools.cache
@@ -105,8 +106,13 @@ def generation() -> int:
 
 def lookup(problem: ConvProblem, threads: int) -> Record | None:
     """What is known of a problem on this machine with so many threads."""
-    key = (str(problem), problem.dtype, problem.constant_weight, threads, machine_fingerprint())
-    return _memory.all().get(key)
+    known = _memory.all()
+    if not known:
+        return None
+    key = (
+        str(problem), problem.dtype, problem.constant_weight, problem.accuracy, threads, machine_fingerprint()
+    )  # fmt: skip
+    return known.get(key)
 
 
 def records() -> list[Record]:
@@ -205,14 +211,16 @@ def _read(path: Path) -> list[Record]:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    found = []
+    found, foreign = [], []
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
         try:
             found.append(Record(**json.loads(line)))
         except (ValueError, TypeError, AttributeError):
-            warnings.warn(f"{path}, line {number}: not a wisdom record, skipped", RuntimeWarning, stacklevel=3)
+            foreign += [str(number)] if line.strip() else []
+    if foreign:
+        first = ", ".join(foreign[:5]) + ("" if len(foreign) <= 5 else ", ...")
+        message = f"{path}: skipped {len(foreign)} that are no wisdom records (line {first})"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
     return found
 
 

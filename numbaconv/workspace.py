@@ -34,23 +34,24 @@ class WorkspacePool:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._free: list[Array] = []
+        self._free: list[Array] = []  # the smallest first
         self._lock = threading.Lock()
 
     def borrow(self, nbytes: int) -> Array:
         """A block of at least ``nbytes``, the smallest that is free or else a new one."""
         with self._lock:
-            fitting = [i for i, block in enumerate(self._free) if block.nbytes >= nbytes]
-            if fitting:
-                return self._free.pop(min(fitting, key=lambda i: self._free[i].nbytes))
+            for i, block in enumerate(self._free):
+                if block.nbytes >= nbytes:
+                    return self._free.pop(i)
         return aligned_empty(nbytes, "uint8")
 
     def give_back(self, block: Array) -> None:
         """Keep a block for later calls; if that is too much, the smallest ones go."""
         with self._lock:
             self._free.append(block)
+            self._free.sort(key=lambda kept: kept.nbytes)
             while sum(kept.nbytes for kept in self._free) > self.limit:
-                self._free.remove(min(self._free, key=lambda kept: kept.nbytes))
+                del self._free[0]
 
     def clear(self) -> None:
         """Let go of every block, and of a lock that another thread may have held when this process was forked."""

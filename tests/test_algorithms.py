@@ -1,6 +1,7 @@
 """Every algorithm of the table on awkward shapes: equal to the naive sum, and touching its own memory only.
 
-The operands are small integers, so every sum is exact in any order, and nothing short of equality will do.
+The operands are small integers, so every sum is exact in any order, and nothing short of equality will do; but for
+transforms that divide by more than powers of two, which must keep to their bound.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from math import inf, nan
 from typing import Any
 
@@ -23,18 +25,24 @@ from numbaconv.machine import Machine, this_machine
 from numbaconv.plan import Plan
 from numbaconv.problem import ConvProblem
 
-#: Every algorithm with every problem of the grid that it is for.
-CASES = [
-    pytest.param(name, problem, id=f"{name}-{problem}")
-    for name, row in ALGORITHMS.items()
-    for problem in PROBLEMS
-    if row.applicable(problem) is None
-]
+
+def cases(accuracy: str) -> list[Any]:
+    """Every algorithm with every problem of the grid that it is for."""
+    problems = [replace(problem, accuracy=accuracy) for problem in PROBLEMS]
+    return [
+        pytest.param(name, problem, id=f"{name}-{problem}")
+        for name, row in ALGORITHMS.items()
+        for problem in problems
+        if row.applicable(problem) is None
+    ]
+
+
 #: Without activation, and with two that the sums exceed on one side and on both.
 ACTIVATIONS: tuple[Bounds | None, ...] = (None, (0.0, inf), (-20.0, 33.0))
 BLOCKS = (1, 2, 3, 1000)
 
-all_cases = pytest.mark.parametrize(("name", "problem"), CASES)
+all_cases = pytest.mark.parametrize(("name", "problem"), cases("fast"))
+strict_cases = pytest.mark.parametrize(("name", "problem"), cases("strict"))
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
@@ -54,6 +62,16 @@ def odd_blocks(settings: Any) -> Iterable[Any]:
     for size in BLOCKS:
         for changed in (*([field] for field in blocks), blocks):
             yield settings._replace(**dict.fromkeys(changed, size))
+
+
+def assert_right(result: Array, plan: Plan, expected: Array, scale: float) -> None:
+    """Equal, or within the bound of a transform; ``scale`` is the largest sum before it was clipped."""
+    within = plan.algorithm.error_bound(plan.settings)
+    if within is None or plan.settings.m == 2:
+        np.testing.assert_array_equal(result, expected, str(plan.settings))
+    else:
+        within *= 1.0 if result.dtype == np.float32 else 2.0**-29
+        np.testing.assert_allclose(result, expected, rtol=0, atol=within * scale, err_msg=str(plan.settings))
 
 
 def run(plan: Plan, x: Array, w: Array, bias: Array) -> Array:
@@ -88,13 +106,14 @@ def test_equal_to_naive(name: str, problem: ConvProblem, dtype: str, guarded_scr
     x, w, bias = operands(problem)
     sums, no_bias = solve(problem, x, w), np.zeros_like(bias)
     biased = solve(problem, x, w, bias)
+    scale = float(np.abs(biased).max(initial=0))
     for settings in candidates(problem, name, this_machine()):
         plan = make_plan(problem, name, settings, this_machine())
-        np.testing.assert_array_equal(run(plan, x, w, no_bias), sums, str(settings))
+        assert_right(run(plan, x, w, no_bias), plan, sums, scale)
         for bounds in ACTIVATIONS:
             clipped = replace(plan, problem=replace(problem, activation=bounds))
             expected = biased if bounds is None else np.clip(biased, *bounds)
-            np.testing.assert_array_equal(run(clipped, x, w, bias), expected, f"{settings}, clip {bounds}")
+            assert_right(run(clipped, x, w, bias), plan, expected, scale)
 
 
 @dtypes
@@ -104,10 +123,10 @@ def test_any_blocks(name: str, problem: ConvProblem, dtype: str, guarded_scratch
     problem = replace(problem, dtype=dtype)
     x, w, bias = operands(problem)
     expected = solve(problem, x, w, bias)
-    for candidate in ALGORITHMS[name].candidates(problem, this_machine(), 2)[:2]:
+    for candidate in islice(ALGORITHMS[name].candidates(problem, this_machine(), 2), 2):
         for settings in odd_blocks(candidate):
             plan = make_plan(problem, name, settings, this_machine())
-            np.testing.assert_array_equal(run(plan, x, w, bias), expected, str(settings))
+            assert_right(run(plan, x, w, bias), plan, expected, float(np.abs(expected).max(initial=0)))
 
 
 #: Machines that differ from each other in lanes or registers, with caches small enough to cut these problems.
@@ -121,24 +140,24 @@ FEW = [PROBLEMS[i] for i in (3, 8, 18, 28)]
 
 @dtypes
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
-@pytest.mark.parametrize(("name", "problem"), [case for case in CASES if case.values[1] in FEW])
+@pytest.mark.parametrize(("name", "problem"), [case for case in cases("default") if case.values[1] in FEW])
 def test_other_machines(name: str, problem: ConvProblem, machine: Machine, dtype: str, guarded_scratch: None) -> None:
     """Kernels for any number of lanes run on all machines."""
     problem = replace(problem, dtype=dtype)
     x, w, bias = operands(problem)
-    settings = ALGORITHMS[name].candidates(problem, machine, 2)[0]
-    result = run(make_plan(problem, name, settings, machine), x, w, bias)
-    np.testing.assert_array_equal(result, solve(problem, x, w, bias))
+    plan = make_plan(problem, name, next(iter(ALGORITHMS[name].candidates(problem, machine, 2))), machine)
+    expected = solve(problem, x, w, bias)
+    assert_right(run(plan, x, w, bias), plan, expected, float(np.abs(expected).max(initial=0)))
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])
-@all_cases
+@strict_cases
 def test_nan_and_infinity_stay(name: str, problem: ConvProblem, value: float) -> None:
     """One such pixel is in exactly the outputs that see it."""
     x, w, bias = operands(problem)
     w[w == 0] = 1
     x[tuple(size // 2 for size in x.shape)] = value
-    settings = ALGORITHMS[name].candidates(problem, this_machine(), 1)[0]
+    settings = next(iter(ALGORITHMS[name].candidates(problem, this_machine(), 1)))
     for bounds in ACTIVATIONS:
         clipped = replace(problem, activation=bounds)
         result = run(make_plan(clipped, name, settings, this_machine()), x, w, bias)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple, Protocol
@@ -65,7 +65,7 @@ class Algorithm:
     applicable : callable
         (problem) -> None, or the reason why not as a sentence.
     candidates : callable
-        (problem, machine, threads) -> settings worth trying, most promising first.
+        (problem, machine, threads) -> settings worth trying, most promising first, made as they are asked for.
     settings : callable
         Named tuple of the settings, for reading them back from wisdom.
     estimate : callable
@@ -77,14 +77,18 @@ class Algorithm:
         (problem, settings, lanes) -> the jitted kernel; the same one for all sizes of image.
     packing : callable
         (problem, settings, machine) -> `Packing`, or None where the weight is used as it is.
+    error_bound : callable
+        (settings) -> bound of max |y - y64| / max |y64| in float32 where other products than the definition's are
+        summed; None where it is those, and sums of small integers are exact.
     """
 
     name: str
     summary: str
     applicable: Callable[[ConvProblem], str | None]
-    candidates: Callable[[ConvProblem, Machine, int], Sequence[Any]]
+    candidates: Callable[[ConvProblem, Machine, int], Iterable[Any]]
     settings: Callable[..., Any]
     estimate: Callable[[ConvProblem, Any, Machine, int], float]
     schedule: Callable[[ConvProblem, Any, Machine], Schedule]
     kernel: Callable[[ConvProblem, Any, int], Dispatcher]
     packing: Callable[[ConvProblem, Any, Machine], Packing | None] = lambda problem, settings, machine: None
+    error_bound: Callable[[Any], float | None] = lambda settings: None

@@ -8,6 +8,7 @@ taps of neighbouring pixels are neighbours again and every load is a vector.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
@@ -177,11 +178,10 @@ def applicable(problem: ConvProblem) -> str | None:
     return None
 
 
-def candidates(problem: ConvProblem, machine: Machine, threads: int) -> tuple[Settings, ...]:
+def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
     """One for each tile, the wider one first unless it wastes more than a quarter of its lanes at row ends."""
     O, P, Q = spatial(problem)[1]
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
-    found = []
     for mr, nv in TILES:
         if ceil_div(Q, nv * lanes) * nv > 1.25 * ceil_div(Q, lanes):
             continue
@@ -194,8 +194,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> tuple[Se
             tasks *= 2
         # A task of less than some 16 thousand outputs is mostly the cost of being one.
         block_g = max(1, min(problem.groups, 16384 // (block_p * block_q), tasks // (8 * threads)))
-        found.append(Settings(mr, nv, block_g, block_p, block_q))
-    return tuple(found)
+        yield Settings(mr, nv, block_g, block_p, block_q)
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:

@@ -10,6 +10,7 @@ High-Performance Deep Learning Convolutions on SIMD Architectures" (SC 2018).
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
@@ -175,8 +176,14 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     return Settings(mr, nv, block_p, block_q, block_c, block_k)
 
 
-def candidates(problem: ConvProblem, machine: Machine, threads: int) -> tuple[Settings, ...]:
-    return tuple(_blocks(problem, mr, nv, machine, threads) for mr, nv in TILES[machine.registers])
+def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
+    """One for each tile, fewest idle pixels and channels first."""
+    K, Q, lanes = problem.out_channels // problem.groups, spatial(problem)[1][2], machine.lanes(problem.dtype)
+    tiles = sorted(
+        TILES[machine.registers],
+        key=lambda tile: ceil_div(Q, tile[0]) * tile[0] * ceil_div(K, tile[1] * lanes) * tile[1],
+    )
+    return (_blocks(problem, mr, nv, machine, threads) for mr, nv in tiles)
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:

@@ -11,6 +11,7 @@ Processing" (2006), for the expansion; Goto and van de Geijn, "Anatomy of High-P
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
@@ -168,12 +169,17 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     return Settings(mr, nv, block_q, block_c, block_k)
 
 
-def candidates(problem: ConvProblem, machine: Machine, threads: int) -> tuple[Settings, ...]:
-    """One for each tile with no more rows than there are output channels in a group, fewest idle rows first."""
-    K = problem.out_channels // problem.groups
+def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
+    """One for each tile with no more rows than a group has output channels, fewest idle rows and pixels first."""
+    K, pixels, lanes = problem.out_channels // problem.groups, prod(spatial(problem)[1]), machine.lanes(problem.dtype)
     tiles = [(mr, nv) for mr, nv in TILES[machine.registers] if mr <= K]
-    tiles.sort(key=lambda tile: ceil_div(K, tile[0]) * tile[0] * (1 if tile[0] >= 4 else 2))
-    return tuple(_blocks(problem, mr, nv, machine, threads) for mr, nv in tiles[:3])
+    # Tiles of one or two rows spend half their time on loads.
+    tiles.sort(
+        key=lambda tile: (
+            ceil_div(K, tile[0]) * tile[0] * ceil_div(pixels, tile[1] * lanes) * tile[1] * (1 if tile[0] >= 4 else 2)
+        )
+    )
+    return (_blocks(problem, mr, nv, machine, threads) for mr, nv in tiles)
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:

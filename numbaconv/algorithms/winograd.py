@@ -1,0 +1,303 @@
+"""Winograd convolution F(m, 3), output channels in lanes at every stage.
+
+Outputs are cut in tiles of m x m; each is a transform away from n * n products, n = m + 2, that sum over channels. So
+the work is n * n matrix products of tiles by output channels, 2.25 (m = 2) to 5.1 (m = 6) times fewer multiplications
+than the direct sum. A task takes a block of tiles and some panels of output channels:
+
+1. stage the input block channels-last, with its padding (as `direct` does);
+2. transform every tile, B^T d B, on vectors of channels, to ``[n * n][tiles][C]``;
+3. per panel, n * n products of these with packed weights ``[n * n][C][nr]``: tiles are broadcast, channels in lanes;
+4. transform back, A^T M A, on vectors of output channels, to rows of pixels channels-last;
+5. transpose these to NCHW, adding bias and clipping on the way.
+
+Everything between x and y stays in L2. Kernels of 1 x 3 and 3 x 1 are the same with one transform left out. Source:
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). A NaN or Inf in the input spreads
+over the tiles that see it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from numbaconv.algorithms.algorithm import Algorithm, Array, Packing, Schedule
+from numbaconv.algorithms.staging import channels_last_stager
+from numbaconv.algorithms.winograd_weights import winograd_packing
+from numbaconv.arguments import ITEM_SIZE
+from numbaconv.cost import Work
+from numbaconv.geometry import ceil_div, even_block, locate
+from numbaconv.machine import Machine
+from numbaconv.problem import ConvProblem
+from numbaconv.runtime import Dispatcher, jit
+from numbaconv.simd.linear import transform
+from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
+from numbaconv.simd.tile_memory import load_tile, store_part, store_tile, transpose
+from numbaconv.workspace import LINE
+
+#: Tile shapes (mr, nv) of the products by number of registers; mr Winograd tiles by nv vectors of output channels.
+TILES = {32: ((14, 2), (8, 3)), 16: ((6, 2), (4, 3))}
+#: Bounds of the error, max |y - y64| / max |y64|, of F(m, 3) in float32 by m; measured with up to 512 channels (tests)
+#: they are 1.2e-6, 1.5e-5 and 4e-7.
+ERRORS = {4: 4e-6, 6: 2e-5, 2: 2e-6}
+#: What each accuracy allows.
+ERROR_BOUNDS = {"fast": 2e-5, "default": 4e-6}
+#: Winograd tiles that a block has at least, if there are so many: a panel of weights is loaded once for all.
+_LEAST_TILES = 28
+_OUTPUT, _INPUT = 0, 2
+#: Channels summed at a stretch: with 512 channels F(4, 3) has an error of 1.1e-6 so, and 3.3e-6 in one sum.
+_SUM_BLOCK = 128
+#: Vector FMAs that a transform costs as much as, for each of its n * n values: loads, stores and arithmetic.
+_TRANSFORM_FMAS = 6.0
+
+
+class Settings(NamedTuple):
+    """F(m, 3) by tiles of ``mr`` and ``nv``; blocks of tile rows, tile columns, and panels of output channels."""
+
+    m: int
+    mr: int
+    nv: int
+    block_p: int
+    block_q: int
+    block_k: int
+
+
+def _output_tile(problem: ConvProblem, m: int) -> tuple[int, int]:
+    """Output rows and columns of a tile: m along an axis with a kernel of 3, else 1."""
+    _, R, S = problem.kernel_size
+    return m if R == 3 else 1, m if S == 3 else 1
+
+
+@functools.cache
+def _kernel(mh: int, mw: int, R: int, S: int, mr: int, nv: int, lanes: int, line: int) -> Dispatcher:
+    """The kernel of F(mh x mw, R x S); ``line`` is a cache line in elements."""
+    stage = channels_last_stager(lanes)
+    nh = mh + R - 1
+    nw = mw + S - 1
+    nr = nv * lanes
+
+    def winograd(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
+        """One block of tiles for some panels of output channels.
+
+        ``x`` is NCHW, ``y`` NKPQ; ``w`` is [G][panels][nh * nw][C][nr] (``winograd_packing``). In ``workspace`` are
+        the block staged, [rows][columns][pitch]; its tiles transformed, [nh * nw][tiles][pitch]; one panel's products,
+        [nh * nw][tiles][nr]; and its outputs, [rows][columns][lanes], with a half-transformed tile behind them. The
+        pitch is whole vectors: channels beyond C are junk, which no product reads. A register tile of the last
+        Winograd tiles overlaps the one before.
+        """
+        g = geometry[0]
+        C, K = g.C, g.K
+        n, group, _, p_task, q_task, k_task = locate(task, g)
+        tile_rows = min(g.block_p, (g.P + mh - 1) // mh - p_task * g.block_p)
+        tile_columns = min(g.block_q, (g.Q + mw - 1) // mw - q_task * g.block_q)
+        p0 = p_task * g.block_p * mh
+        q0 = q_task * g.block_q * mw
+        tiles = tile_rows * tile_columns
+        rows = tile_rows * mh + R - 1
+        columns = tile_columns * mw + S - 1
+        pitch = g.pitch
+        stage(
+            x, g.H * g.W, (n * g.G + group) * C * g.H * g.W, g.H, g.W, p0 - g.pad_h, 1, q0 - g.pad_w, 1,
+            C, pitch, rows, columns, workspace, 0,
+        )  # fmt: skip
+
+        # Each part begins where the largest block's would, so that its planes are where the sizes foresee.
+        padded_tiles = max(g.block_p * g.block_q, mr)
+        plane = ((padded_tiles * pitch + line - 1) // line | 1) * line
+        product_plane = ((padded_tiles * nr + line - 1) // line | 1) * line
+        transformed = (g.block_p * mh + R - 1) * (g.block_q * mw + S - 1) * pitch
+        products = transformed + nh * nw * plane
+        outputs = products + nh * nw * product_plane
+        half = outputs  # the half-transformed tile, [nh][nw][lanes], is gone before there are outputs
+
+        for tile in range(tiles):
+            corner = (tile // tile_columns * mh * columns + tile % tile_columns * mw) * pitch
+            for c in range(0, C, lanes):
+                for j in range(nw):
+                    transform(_INPUT, mh, R, workspace, corner + j * pitch + c, columns * pitch,
+                              workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
+                at = transformed + tile * pitch + c
+                for i in range(nh):
+                    transform(_INPUT, mw, S, workspace, half + i * nw * lanes, lanes,
+                              workspace, at + i * nw * plane, plane, lanes)  # fmt: skip
+
+        panels = (K + nr - 1) // nr
+        low, high = x.dtype.type(g.low), x.dtype.type(g.high)
+        out_rows = min(tile_rows * mh, g.P - p0)
+        out_columns = min(tile_columns * mw, g.Q - q0)
+        width = tile_columns * mw
+        for panel in range(k_task * g.block_k, min(panels, (k_task + 1) * g.block_k)):
+            for point in range(nh * nw):
+                weights = ((group * panels + panel) * nh * nw + point) * C * nr
+                for tile_block in range(0, tiles, mr):
+                    tile = max(0, min(tile_block, tiles - mr))
+                    pixels = transformed + point * plane + tile * pitch
+                    sums = products + point * product_plane + tile * nr
+                    for c_block in range(0, C, _SUM_BLOCK):
+                        acc = zeros(x, mr, nv, lanes)
+                        for c in range(c_block, min(C, c_block + _SUM_BLOCK)):
+                            acc = rank1(acc, workspace, pixels + c, pitch, w, weights + c * nr)
+                        if c_block > 0:
+                            acc = add(acc, load_tile(workspace, sums, nr, mr, nv, lanes))
+                        store_tile(acc, workspace, sums, nr)
+            for vector in range(nv):
+                k = panel * nr + vector * lanes
+                if k >= K:
+                    break
+                half = outputs + tile_rows * mh * width * lanes
+                for tile in range(tiles):
+                    at = products + tile * nr + vector * lanes
+                    for j in range(nw):
+                        transform(_OUTPUT, mh, R, workspace, at + j * product_plane, nw * product_plane,
+                                  workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
+                    corner = outputs + (tile // tile_columns * mh * width + tile % tile_columns * mw) * lanes
+                    for i in range(mh):
+                        transform(_OUTPUT, mw, S, workspace, half + i * nw * lanes, lanes,
+                                  workspace, corner + i * width * lanes, lanes, lanes)  # fmt: skip
+                channels = min(lanes, K - k)
+                for i in range(out_rows):
+                    at = (((n * g.G + group) * K + k) * g.P + p0 + i) * g.Q + q0
+                    for j in range(0, out_columns, lanes):
+                        pixels = load_tile(workspace, outputs + (i * width + j) * lanes, lanes, lanes, 1, lanes)
+                        block = clip(transpose(add_to_columns(pixels, bias, group * K + k, channels)), low, high)
+                        if channels == lanes and j + lanes <= out_columns:
+                            store_tile(block, y, at + j, g.P * g.Q)
+                        else:
+                            store_part(block, y, at + j, g.P * g.Q, 0, channels, out_columns - j)
+
+    return jit(winograd)
+
+
+def _sizes(problem: ConvProblem, settings: Settings, machine: Machine) -> tuple[int, int]:
+    """Elements of a worker's workspace, and from one staged pixel to the next."""
+    m, mr, nv, block_p, block_q, _ = settings
+    lanes, line = machine.lanes(problem.dtype), LINE // ITEM_SIZE[problem.dtype]
+    (mh, mw), (_, R, S) = _output_tile(problem, m), problem.kernel_size
+    points = (mh + R - 1) * (mw + S - 1)
+    pitch = _pitch(problem, machine)
+    tiles = max(block_p * block_q, mr)
+    staged = (block_p * mh + R - 1) * (block_q * mw + S - 1) * pitch
+    planes = points * sum((ceil_div(tiles * width, line) | 1) * line for width in (pitch, nv * lanes))
+    outputs = (block_p * mh * block_q * mw + max(points, lanes)) * lanes
+    return staged + planes + outputs, pitch
+
+
+def _pitch(problem: ConvProblem, machine: Machine) -> int:
+    """Whole vectors of channels, and a cache line where pixels would meet in the same sets (see `direct`)."""
+    lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
+    pitch = ceil_div(problem.in_channels // problem.groups, lanes) * lanes
+    return pitch + LINE // size if pitch * size % 1024 == 0 else pitch
+
+
+def applicable(problem: ConvProblem) -> str | None:
+    kernel = problem.kernel_size
+    if kernel[0] != 1 or kernel[1:] not in ((3, 3), (1, 3), (3, 1)):
+        return f"it is for kernels of 3 x 3, 1 x 3 and 3 x 1, and here it is {' x '.join(map(str, kernel))}"
+    if max(problem.stride) > 1 or max(problem.dilation) > 1:
+        return "it is for unit stride and dilation"
+    if problem.in_size[0] > 1 or any(problem.padding[0]):
+        return "it is for two spatial axes, and here there are three"
+    if problem.accuracy == "strict":
+        return "accuracy 'strict' asks for algorithms that sum the products of the definition"
+    if problem.in_channels == problem.groups:
+        return "with one input channel per group there are no products to save"
+    return None
+
+
+def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
+    """Every tile size that the accuracy allows with the register tile that idles least, then with the others."""
+    bound = ERROR_BOUNDS[problem.accuracy]
+    sizes = [m for m, error in ERRORS.items() if error <= bound or problem.dtype == "float64"]
+    (_, P, Q), K = problem.out_size, problem.out_channels // problem.groups
+    lanes, first, others = machine.lanes(problem.dtype), [], []
+    for m in sizes:
+        mh, mw = _output_tile(problem, m)
+        count = ceil_div(P, mh) * ceil_div(Q, mw)
+
+        def idle(tile: tuple[int, int], count: int = count) -> int:
+            return ceil_div(count, tile[0]) * tile[0] * ceil_div(K, tile[1] * lanes) * tile[1]
+
+        best, *rest = sorted(TILES[machine.registers], key=idle)
+        first.append((m, *best))
+        others += [(m, *tile) for tile in rest]
+    return (_blocks(problem, m, mr, nv, machine, threads) for m, mr, nv in first + others)
+
+
+def _blocks(problem: ConvProblem, m: int, mr: int, nv: int, machine: Machine, threads: int) -> Settings:
+    """Blocks of a few tile rows, whose transforms fit L2, in whole register tiles where that can be."""
+    (mh, mw), (_, P, Q) = _output_tile(problem, m), problem.out_size
+    rows, columns = ceil_div(P, mh), ceil_div(Q, mw)
+    block_q = even_block(columns, 2 * _LEAST_TILES)
+    block_p = even_block(rows, max(1, _LEAST_TILES // block_q))
+    while (
+        block_p > 1
+        and _sizes(problem, Settings(m, mr, nv, block_p, block_q, 1), machine)[0] * ITEM_SIZE[problem.dtype]
+        > 2 * machine.l2
+    ):
+        block_p = ceil_div(block_p, 2)
+    panels = ceil_div(problem.out_channels // problem.groups, nv * machine.lanes(problem.dtype))
+    tasks = problem.batch * problem.groups * ceil_div(rows, block_p) * ceil_div(columns, block_q)
+    # A cut of the panels repeats the transforms of the input, so it is only made to have work for every thread.
+    pieces = 1 if tasks >= 2 * threads else min(panels, ceil_div(2 * threads, tasks)) if threads > 1 else 1
+    return Settings(m, mr, nv, block_p, block_q, ceil_div(panels, pieces))
+
+
+def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
+    m, _, nv, block_p, block_q, block_k = settings
+    (mh, mw), (_, P, Q) = _output_tile(problem, m), problem.out_size
+    block_p, block_q = min(block_p, ceil_div(P, mh)), min(block_q, ceil_div(Q, mw))
+    panels = ceil_div(problem.out_channels // problem.groups, nv * machine.lanes(problem.dtype))
+    workspace, pitch = _sizes(problem, settings._replace(block_p=block_p, block_q=block_q), machine)
+    return Schedule.of(
+        problem, workspace,
+        tasks_g=problem.groups, tasks_p=ceil_div(ceil_div(P, mh), block_p),
+        tasks_q=ceil_div(ceil_div(Q, mw), block_q), tasks_k=ceil_div(panels, block_k),
+        block_p=block_p, block_q=block_q, block_k=block_k, pitch=pitch,
+    )  # fmt: skip
+
+
+def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
+    m, mr, nv, block_p, block_q, block_k = settings
+    lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
+    (mh, mw), (_, P, Q) = _output_tile(problem, m), problem.out_size
+    (_, R, S) = problem.kernel_size
+    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    points = (mh + R - 1) * (mw + S - 1)
+    images = problem.batch * problem.groups
+    panels = ceil_div(K, nv * lanes)
+    blocks = images * ceil_div(ceil_div(P, mh), block_p) * ceil_div(ceil_div(Q, mw), block_q)
+    tiles = images * ceil_div(P, mh) * ceil_div(Q, mw)
+    repeats = ceil_div(panels, block_k)
+    register_tiles = blocks * ceil_div(block_p * block_q, mr) * points * panels
+    transforms = tiles * points * (ceil_div(C, lanes) * repeats + panels * nv)
+    return Work(
+        blocks * repeats,
+        fmas=register_tiles * C * mr * nv + transforms * _TRANSFORM_FMAS,
+        tiles=register_tiles,
+        moved=images * (P * Q * K + P * Q * C * repeats),
+        streamed=blocks * panels * nv * lanes * points * C * size,
+        prepared=0 if problem.constant_weight else problem.groups * panels * nv * lanes * points * C,
+    ).seconds(machine, threads)
+
+
+def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packing:
+    return winograd_packing(problem, _output_tile(problem, settings.m), settings.nv, machine.lanes(problem.dtype))
+
+
+def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
+    (mh, mw), (_, R, S) = _output_tile(problem, settings.m), problem.kernel_size
+    return _kernel(mh, mw, R, S, settings.mr, settings.nv, lanes, LINE // ITEM_SIZE[problem.dtype])
+
+
+WINOGRAD = Algorithm(
+    name="winograd",
+    summary="F(m, 3): transforms and products with channels in lanes, fused per block of tiles",
+    applicable=applicable,
+    candidates=candidates,
+    settings=Settings,
+    estimate=estimate,
+    schedule=schedule,
+    kernel=_kernel_of,
+    packing=packing,
+    error_bound=lambda settings: ERRORS[settings.m],
+)

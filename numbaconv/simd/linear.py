@@ -1,0 +1,93 @@
+"""A constant matrix applied to vectors: the transforms of Winograd's algorithm, unrolled into fmas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic
+
+from numbaconv.cooktoom import Matrix, transforms
+from numbaconv.simd import emit
+from numbaconv.simd.types import Vec
+from numbaconv.simd.vec import Lowering
+
+
+def _combination(builder: ir.IRBuilder, vec: Vec, row: Sequence[Fraction], x: list[ir.Value]) -> ir.Value:
+    """The sum of ``row[k] * x[k]``, terms of coefficient 1 first so that they cost nothing."""
+    total = None
+    for k in sorted((k for k, entry in enumerate(row) if entry), key=lambda k: abs(row[k]) != 1 or row[k] < 0):
+        constant = ir.Constant(vec.llvm, [ir.Constant(vec.llvm.element, float(row[k]))] * vec.lanes)
+        if total is None:
+            total = x[k] if row[k] == 1 else builder.fmul(constant, x[k])
+        elif abs(row[k]) == 1:
+            total = builder.fadd(total, x[k]) if row[k] == 1 else builder.fsub(total, x[k])
+        else:
+            total = emit.fma(builder, vec, constant, x[k], total)
+    return total
+
+
+def _is_pair(a: Sequence[Fraction], b: Sequence[Fraction]) -> bool:
+    """Whether two rows or columns differ in signs only, in some and not in all."""
+    same = any(x == y != 0 for x, y in zip(a, b, strict=True))
+    opposite = any(x == -y != 0 for x, y in zip(a, b, strict=True))
+    return same and opposite and all(abs(x) == abs(y) for x, y in zip(a, b, strict=True))
+
+
+def _where(a: Sequence[Fraction], b: Sequence[Fraction], sign: int) -> list[Fraction]:
+    return [x if x == sign * y else Fraction(0) for x, y in zip(a, b, strict=True)]
+
+
+def matrix_vectors(builder: ir.IRBuilder, vec: Vec, matrix: Matrix, x: list[ir.Value]) -> list[ir.Value]:
+    """Products of the matrix's rows with ``x``.
+
+    Points of opposite sign make pairs, of columns in A^T and of rows in G and B^T, that differ in the signs of odd
+    powers only. Their sum and difference are taken once, which halves the multiplications.
+    """
+    columns = [list(column) for column in zip(*matrix, strict=True)]
+    x = list(x)
+    for j in range(len(columns) - 1):
+        if _is_pair(columns[j], columns[j + 1]):
+            x[j : j + 2] = builder.fadd(x[j], x[j + 1]), builder.fsub(x[j], x[j + 1])
+            columns[j : j + 2] = (_where(columns[j], columns[j + 1], sign) for sign in (1, -1))
+    rows = list(zip(*columns, strict=True))
+    results: list[ir.Value] = []
+    while len(results) < len(rows):
+        row, *rest = rows[len(results) :]
+        if rest and _is_pair(row, rest[0]):
+            even, odd = (_combination(builder, vec, _where(row, rest[0], sign), x) for sign in (1, -1))
+            results += [builder.fadd(even, odd), builder.fsub(even, odd)]
+        else:
+            results.append(_combination(builder, vec, row, x))
+    return results
+
+
+@intrinsic(prefer_literal=True)
+def transform(
+    typingctx: Any, which: Any, m: Any, r: Any, a: Any, offset: Any, step: Any, to: Any, to_offset: Any, to_step: Any,
+    lanes: Any,
+) -> tuple[Any, Lowering]:  # fmt: skip
+    """``to[to_offset + i * to_step] = sum over k of matrix[i][k] * a[offset + k * step]``, vectors of ``lanes`` each.
+
+    ``which`` is 0, 1 or 2 for A^T (output), G (weight) or B^T (input) of F(m, r). All of ``a`` is read before
+    anything is written.
+    """
+    vec = Vec(a.dtype, lanes.literal_value)
+    matrix = transforms(m.literal_value, r.literal_value)[which.literal_value]
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        _, _, _, source, position, stride, target, to_position, to_stride, _ = args
+        x = []
+        for _ in matrix[0]:
+            x.append(emit.load(builder, vec, emit.element(context, builder, a, source, position)))
+            position = builder.add(position, stride)
+        for value in matrix_vectors(builder, vec, matrix, x):
+            emit.store(builder, vec, value, emit.element(context, builder, to, target, to_position))
+            to_position = builder.add(to_position, to_stride)
+        return context.get_dummy_value()
+
+    return signature(types.void, which, m, r, a, offset, step, to, to_offset, to_step, lanes), lower
