@@ -4,7 +4,7 @@ BIN := .venv/bin
 NETWORK ?= resnet50
 
 .DEFAULT_GOAL := help
-.PHONY: help tune test lint types unit format bench bench-compare clean
+.PHONY: help tune test lint types unit format bench bench-compare bench-peers clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,15 @@ bench: .venv/.installed  ## Benchmark algorithms, calls and compilation; print a
 
 bench-compare: .venv/.installed  ## Benchmark again and compare with the figures stored last
 	$(BENCH) --benchmark-compare
+
+PEERS :=
+
+.venv/.peers: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[peers]'
+	@touch $@
+
+bench-peers: .venv/.peers  ## Compare with PyTorch, ONNX Runtime, OpenVINO and ncnn (PEERS="--quick" for a few layers)
+	$(BIN)/python -m benchmarks.peers $(PEERS)
 
 clean:  ## Remove the environment and all caches of this folder
 	rm -rf .venv .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache

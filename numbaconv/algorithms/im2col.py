@@ -23,13 +23,14 @@ from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile import add, add_to_rows, clip, rank1, zeros
-from numbaconv.simd.tile_memory import load_columns, load_tile, store_part, store_tile
+from numbaconv.simd.tile_memory import load_columns, load_tile, prefetch_rows, store_part, store_tile
 from numbaconv.simd.vec import get, load, load_between, put, store, store_first
 
 #: Tile shapes (mr, nv) by number of registers; tiles with few rows are for few output channels per group.
 TILES = {32: ((8, 3), (12, 2), (6, 4), (4, 6), (2, 8), (1, 8)), 16: ((6, 2), (4, 3), (3, 4), (2, 4), (1, 8))}
 #: Rows of a panel: 256 rows of 48 float32 are 48 KiB. From 128 to 256 the speed is the same within 3 %.
 _PANEL_ROWS = 256
+_AHEAD = 8
 
 
 class Settings(NamedTuple):
@@ -77,6 +78,7 @@ def _panel_expander(lanes: int, nr: int) -> Dispatcher:
                                 whole = left + j >= 0 and left + j + lanes <= width
                                 fits = column + j + lanes <= nr
                                 for c in range(channels):
+                                    prefetch_rows(x, source + (c + _AHEAD) * plane + j, 0, 1)
                                     if whole:
                                         pixels = load(x, source + c * plane + j, lanes)
                                     else:
@@ -127,19 +129,32 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
         k_begin = k_task * g.block_k
         k_end = min(K, k_begin + g.block_k)
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
+        # A row of pixels of which each sees itself needs no expansion: its panel is copied while the first tile runs.
+        plane = g.D * g.H * g.W
+        copied = pixels == plane and g.Q == plane and taps == 1
         for c in range(0, C, g.block_c):
             bc = min(g.block_c, C - c)
-            channels = ((n * g.G + group) * C + c) * g.D * g.H * g.W
+            channels = ((n * g.G + group) * C + c) * plane
             for pixel in range(begin, end, nr):
                 count = min(nr, end - pixel)
-                expand(x, geometry, channels, bc, pixel, count, workspace, 0)
+                expanded = not copied or count < nr
+                if expanded:
+                    expand(x, geometry, channels, bc, pixel, count, workspace, 0)
                 for k_tile in range(k_begin, k_end, mr):
                     k = min(k_tile, K - mr)
                     at = ((n * g.G + group) * K + k) * pixels + pixel
                     acc = zeros(x, mr, nv, lanes)
                     weight = (group * K + k) * C * taps + c * taps
-                    for i in range(bc * taps):
-                        acc = rank1(acc, w, weight + i, C * taps, workspace, i * nr)
+                    if expanded:
+                        for i in range(bc * taps):
+                            acc = rank1(acc, w, weight + i, C * taps, workspace, i * nr)
+                    else:
+                        expanded = True
+                        for i in range(bc):
+                            row = channels + i * plane + pixel
+                            prefetch_rows(x, row + _AHEAD * plane, lanes, nv)
+                            store_tile(load_tile(x, row, 0, 1, nv, lanes), workspace, i * nr, 0)
+                            acc = rank1(acc, w, weight + i, C, workspace, i * nr)
                     if c > 0:
                         if count == nr:
                             acc = add(acc, load_tile(y, at, pixels, mr, nv, lanes))

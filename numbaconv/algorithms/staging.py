@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.tile_memory import load_columns, load_even, store_part, store_tile, transpose
+from numbaconv.simd.tile_memory import load_columns, load_even, prefetch_rows, store_part, store_tile, transpose
 from numbaconv.simd.vec import get, put
 
 Array = np.ndarray[Any, Any]
@@ -47,6 +47,7 @@ def channels_last_stager(lanes: int) -> Dispatcher:
                         j = max(first, min(j_block, end - lanes))
                         count = min(lanes, end - j)
                         at = source + c * plane + j * column_step
+                        prefetch_rows(x, at + lanes * plane, plane, lanes)
                         if column_step == 1:
                             block = transpose(load_columns(x, at, plane, count, lanes, 1, lanes))
                         else:

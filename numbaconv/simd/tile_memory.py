@@ -38,6 +38,22 @@ def load_tile(
     return signature(tile, a, offset, ld, rows, vectors, lanes), lower
 
 
+@intrinsic(prefer_literal=True)
+def prefetch_rows(typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any) -> tuple[Any, Lowering]:
+    """Ask for the cache line of ``a[offset + i * ld]`` for each of ``rows`` rows. Any address will do, it never faults."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        array, row, row_step, _ = args
+        for _ in range(rows.literal_value):
+            pointer = emit.element(context, builder, a, array, row)
+            read, keep, data = (ir.Constant(emit.I32, flag) for flag in (0, 3, 1))
+            emit.call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, read, keep, data])
+            row = builder.add(row, row_step)
+        return context.get_dummy_value()
+
+    return signature(types.void, a, offset, ld, rows), lower
+
+
 @intrinsic
 def store_tile(typingctx: Any, tile: Any, a: Any, offset: Any, ld: Any) -> tuple[Any, Lowering]:
     """Write the whole tile to ``a``."""
