@@ -63,10 +63,6 @@ def main() -> None:
     console.print(f"figures: {options.json}")
 
 
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("numbaconv", "numba", "numpy", *PEERS)}
-
-
 def _measure_sets(
     sets: dict[str, list[Layer]], engines: list[str], threads: int, rounds: int, console: Console
 ) -> dict[str, list[Result]]:

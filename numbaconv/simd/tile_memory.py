@@ -40,7 +40,7 @@ def load_tile(
 
 @intrinsic(prefer_literal=True)
 def prefetch_rows(typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any) -> tuple[Any, Lowering]:
-    """Ask for the cache line of ``a[offset + i * ld]`` for each of ``rows`` rows. Any address will do, it never faults."""
+    """Ask for the cache line of ``a[offset + i * ld]`` for each of ``rows`` rows; no address is wrong."""
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         array, row, row_step, _ = args
