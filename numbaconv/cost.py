@@ -7,7 +7,7 @@ The constants were fitted to measurements on AMD Zen 5 (AVX-512) and are per thr
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from numbaconv.machine import Machine
 
@@ -27,8 +27,7 @@ CALL_SECONDS = 6e-6
 START_SECONDS = 5e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """Counts of work over all tasks.
 
     ``fmas`` vector fused multiply-adds, in ``tiles`` register tiles; elements ``moved`` by vectors and

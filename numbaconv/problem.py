@@ -85,6 +85,8 @@ class ConvProblem:
     constant_weight: bool = False
     accuracy: str = "default"
     axes: int = 2
+    #: Output size along (D, H, W).
+    out_size: Axes = field(init=False, repr=False, compare=False, default=(1, 1, 1))
     _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
@@ -102,8 +104,9 @@ class ConvProblem:
             raise TypeError(f"constant_weight: expected a bool, got {self.constant_weight!r}")
         self._check_axes()
         self._check_groups()
-        self._check_fit()
         spans = self.in_size, self.kernel_extent, self.stride
+        self._settle("out_size", tuple(map(out_size, self.padding, *spans)))
+        self._check_fit()
         self._settle("padding", tuple(map(settle_after, self.padding, self.out_size, *spans)))
         # Planning looks problems up a dozen times. Only numbers, whose hashes another process would find again.
         numbers = self.batch, self.in_channels, self.out_channels, self.groups, self.constant_weight, self.padding
@@ -249,12 +252,6 @@ class ConvProblem:
     def receptive_field(self) -> tuple[int, ...]:
         """Input pixels that one output pixel sees along each spatial axis the problem has."""
         return self.kernel_extent[-self.axes :]
-
-    @property
-    def out_size(self) -> Axes:
-        """Output size along (D, H, W)."""
-        d, h, w = map(out_size, self.padding, self.in_size, self.kernel_extent, self.stride)
-        return d, h, w
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -46,7 +46,7 @@ def main() -> None:
     report: dict[str, Any] = {
         "machine": str(this_machine()),
         "platform": platform.platform(),
-        "versions": _versions(),
+        "versions": {name: version(name) for name in ("numbaconv", "numba", "numpy", *PEERS)},
         "results": {},
     }
     for threads in options.threads:
