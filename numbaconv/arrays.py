@@ -71,6 +71,8 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs:
     """``out`` as an array that the result may be written to while the inputs are read."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
+    if isinstance(out, np.ma.MaskedArray):
+        raise TypeError("out: masked arrays are not supported, as the mask would be ignored")
     if out.dtype != dtype:
         raise TypeError(f"out: expected {dtype.name} in native byte order, got {out.dtype!r}")
     check_shape("out", out, shape)

@@ -143,7 +143,7 @@ def _convolve(
     unbatched = x.ndim == axes + 1
     key = (
         axes, x.shape, w.shape, x.dtype.name, stride, padding, dilation, groups, activation, algorithm,
-        accuracy or os.environ.get("NUMBACONV_ACCURACY"), runtime.get_num_threads(), wisdom.generation(),
+        accuracy, os.environ.get("NUMBACONV_ACCURACY"), runtime.get_num_threads(), wisdom.generation(),
     )  # fmt: skip
     try:
         plan = _plan(*key)
@@ -165,6 +165,7 @@ def _plan(
     activation: Any,
     algorithm: str,
     accuracy: str | None,
+    environment: str | None,
     threads: int,
     generation: int,
 ) -> Plan:

@@ -35,13 +35,18 @@ def user_cache_dir() -> Path:
     return Path(os.environ.get("NUMBACONV_CACHE_DIR") or platformdirs.user_cache_dir("numbaconv"))
 
 
+def _sources() -> bytes:
+    return b"".join(path.read_bytes() for pattern in _KERNEL_SOURCES for path in sorted(_PACKAGE.glob(pattern)))
+
+
+# Read when they are imported: a file edited while a process runs must not give its old code a new name.
+_SOURCES_DIGEST = hashlib.sha256(_sources()).digest()
+
+
 @functools.cache
 def kernel_fingerprint() -> str:
     """Hash of all that decides what a kernel compiles to: its sources, Numba, LLVM, Python and the target CPU."""
-    digest = hashlib.sha256()
-    for pattern in _KERNEL_SOURCES:
-        for path in sorted(_PACKAGE.glob(pattern)):
-            digest.update(path.read_bytes())
+    digest = hashlib.sha256(_SOURCES_DIGEST)
     versions = (numba.__version__, llvmlite.__version__, platform.python_version())
     target = registry.cpu_target.target_context.codegen().magic_tuple()
     digest.update(repr((versions, target)).encode())

@@ -51,6 +51,13 @@ class Machine:
     l3: int
     clock: float = _NOMINAL_CLOCK
 
+    @property
+    def tiles(self) -> str:
+        """Which of an algorithm's lists of register tiles fits: "avx512", "neon" or "avx2", the last for SSE too."""
+        if self.registers < 32:
+            return "avx2"
+        return "avx512" if self.vector_bytes == 64 else "neon"
+
     def lanes(self, dtype: str) -> int:
         """Elements of ``dtype`` in one vector."""
         return self.vector_bytes // ITEM_SIZE[dtype]

@@ -24,6 +24,8 @@ _WORTH_MEASURING = 1.5
 
 #: Candidates of each algorithm that an estimate looks at: all of them would take more than 50 us.
 _ESTIMATED = 2
+#: Settings are counts of things that fit in memory.
+_MOST_SETTING = 1 << 40
 
 
 def plan(
@@ -139,7 +141,9 @@ def _recalled(problem: ConvProblem, threads: int, known: wisdom.Record, table: d
     except TypeError:
         return None
     machine = this_machine()
-    if tile_shape(settings) not in map(tile_shape, row.candidates(problem, machine, threads)):
+    if max(settings, default=0) > _MOST_SETTING or tile_shape(settings) not in map(
+        tile_shape, row.candidates(problem, machine, threads)
+    ):
         return None
     return Plan(problem, row, settings, machine, threads, known.seconds, known.effort, known.measured)
 

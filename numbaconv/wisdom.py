@@ -6,6 +6,7 @@ memory and, at once, in the user's wisdom file: ``NUMBACONV_WISDOM``, or ``wisdo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -49,6 +50,7 @@ class Record:
             all(isinstance(text, str) for text in texts)
             and self.effort in EFFORTS[1:]
             and isinstance(self.threads, int)
+            and isinstance(self.constant_weight, bool)
             and all(isinstance(value, int) and value > 0 for value in self.settings.values())
             and all(seconds > 0 for seconds in (self.seconds, *self.measured.values()))
         ):
@@ -84,7 +86,7 @@ class _Memory:
         with self.lock:
             if not self.loaded:
                 self.loaded = True
-                self.merge(_read(default_path()))
+                self.merge(_read_if_there(default_path()))
             return self.records
 
     def merge(self, records: Iterable[Record]) -> None:
@@ -182,7 +184,6 @@ def load(path: str | os.PathLike[str]) -> int:
     >>> nc.wisdom.load(nc.wisdom.save("machine-room.jsonl")) >= 0
     True
     """
-    Path(path).stat()
     found = _read(Path(path))
     _memory.all()
     _memory.merge(found)
@@ -203,19 +204,28 @@ def clear() -> None:
         _memory.records.clear()
         _memory.loaded = True
         _memory.generation += 1
-        default_path().unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            default_path().unlink()
+
+
+def _read_if_there(path: Path) -> list[Record]:
+    """The records of a file; none where there is no such file, or, with a warning, where it cannot be read."""
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        warnings.warn(f"wisdom is not read: {error}", RuntimeWarning, stacklevel=3)
+        return []
 
 
 def _read(path: Path) -> list[Record]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
+    lines = path.read_bytes().splitlines()
     found, foreign = [], []
     for number, line in enumerate(lines, 1):
         try:
             found.append(Record(**json.loads(line)))
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             foreign += [str(number)] if line.strip() else []
     if foreign:
         first = ", ".join(foreign[:5]) + ("" if len(foreign) <= 5 else ", ...")
@@ -231,7 +241,7 @@ def _write(path: Path, additions: Iterable[Record]) -> None:
         merged = _Memory()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # it was warned of when it was read
-            merged.merge(_read(path))
+            merged.merge(_read_if_there(path))
         merged.merge(additions)
         lines = [json.dumps(asdict(record)) + "\n" for record in merged.records.values()]
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)

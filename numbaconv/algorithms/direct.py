@@ -26,9 +26,10 @@ from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
 from numbaconv.simd.tile_memory import load_tile, store_tile, store_transposed
 
-#: Tile shapes (mr, nv) by number of registers: mr * nv accumulators, nv weights and a broadcast value fit, and the
-#: usual widths 7, 14, 28, 56 are multiples of an mr. 7 x 4 has 33 live registers and loses 15 % to spills.
-TILES = {32: ((14, 2), (7, 2), (8, 3)), 16: ((6, 2), (4, 3), (5, 2))}
+#: Tile shapes (mr, nv): mr * nv accumulators, nv weights and a broadcast value fit the registers, and the usual widths
+#: 7, 14, 28, 56 are multiples of an mr. 7 x 4 has 33 live registers and loses 15 % to spills; for some AArch64 cores
+#: LLVM spills 14 x 2 and 8 x 3.
+TILES = {"avx512": ((14, 2), (7, 2), (8, 3)), "neon": ((7, 3), (7, 2), (12, 2)), "avx2": ((6, 2), (4, 3), (5, 2))}
 
 
 #: Products summed at a stretch, where channels can be cut: a sum of 4608 has an error of 2.9e-6, of four parts 1.2e-6.
@@ -180,7 +181,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     """One for each tile, fewest idle pixels and channels first."""
     K, Q, lanes = problem.out_channels // problem.groups, spatial(problem)[1][2], machine.lanes(problem.dtype)
     tiles = sorted(
-        TILES[machine.registers],
+        TILES[machine.tiles],
         key=lambda tile: ceil_div(Q, tile[0]) * tile[0] * ceil_div(K, tile[1] * lanes) * tile[1],
     )
     return (_blocks(problem, mr, nv, machine, threads) for mr, nv in tiles)

@@ -26,8 +26,12 @@ from numbaconv.simd.tile import add, add_to_rows, clip, rank1, zeros
 from numbaconv.simd.tile_memory import load_columns, load_tile, prefetch_rows, store_part, store_tile
 from numbaconv.simd.vec import get, load, load_between, put, store, store_first
 
-#: Tile shapes (mr, nv) by number of registers; tiles with few rows are for few output channels per group.
-TILES = {32: ((8, 3), (12, 2), (6, 4), (4, 6), (2, 8), (1, 8)), 16: ((6, 2), (4, 3), (3, 4), (2, 4), (1, 8))}
+#: Tile shapes (mr, nv); tiles with few rows are for few output channels per group.
+TILES = {
+    "avx512": ((8, 3), (12, 2), (6, 4), (4, 6), (2, 8), (1, 8)),
+    "neon": ((6, 4), (12, 2), (2, 8), (1, 8)),
+    "avx2": ((6, 2), (4, 3), (2, 4), (1, 8)),
+}
 #: Rows of a panel: 256 rows of 48 float32 are 48 KiB. From 128 to 256 the speed is the same within 3 %.
 _PANEL_ROWS = 256
 _AHEAD = 8
@@ -187,7 +191,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
     """One for each tile with no more rows than a group has output channels, fewest idle rows and pixels first."""
     K, pixels, lanes = problem.out_channels // problem.groups, prod(spatial(problem)[1]), machine.lanes(problem.dtype)
-    tiles = [(mr, nv) for mr, nv in TILES[machine.registers] if mr <= K]
+    tiles = [(mr, nv) for mr, nv in TILES[machine.tiles] if mr <= K]
     # Tiles of one or two rows spend half their time on loads.
     tiles.sort(
         key=lambda tile: (

@@ -35,8 +35,8 @@ from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
 from numbaconv.simd.tile_memory import load_tile, store_part, store_tile, transpose
 from numbaconv.workspace import LINE
 
-#: Tile shapes (mr, nv) of the products by number of registers; mr Winograd tiles by nv vectors of output channels.
-TILES = {32: ((14, 2), (8, 3)), 16: ((6, 2), (4, 3))}
+#: Tile shapes (mr, nv) of the products; mr Winograd tiles by nv vectors of output channels.
+TILES = {"avx512": ((14, 2), (8, 3)), "neon": ((12, 2), (6, 4)), "avx2": ((6, 2), (4, 3))}
 #: Bounds of the error, max |y - y64| / max |y64|, of F(m, 3) in float32 by m; measured with up to 512 channels (tests)
 #: they are 1.2e-6, 1.5e-5 and 4e-7.
 ERRORS = {4: 4e-6, 6: 2e-5, 2: 2e-6}
@@ -217,7 +217,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         def idle(tile: tuple[int, int], count: int = count) -> int:
             return ceil_div(count, tile[0]) * tile[0] * ceil_div(K, tile[1] * lanes) * tile[1]
 
-        best, *rest = sorted(TILES[machine.registers], key=idle)
+        best, *rest = sorted(TILES[machine.tiles], key=idle)
         first.append((m, *best))
         others += [(m, *tile) for tile in rest]
     return (_blocks(problem, m, mr, nv, machine, threads) for m, mr, nv in first + others)
@@ -236,7 +236,7 @@ def _blocks(problem: ConvProblem, m: int, mr: int, nv: int, machine: Machine, th
     ):
         block_p = ceil_div(block_p, 2)
     panels = ceil_div(problem.out_channels // problem.groups, nv * machine.lanes(problem.dtype))
-    tasks = problem.batch * problem.groups * ceil_div(rows, block_p) * ceil_div(columns, block_q)
+    tasks = max(1, problem.batch) * problem.groups * ceil_div(rows, block_p) * ceil_div(columns, block_q)
     # A cut of the panels repeats the transforms of the input, so it is only made to have work for every thread.
     pieces = 1 if tasks >= 2 * threads else min(panels, ceil_div(2 * threads, tasks)) if threads > 1 else 1
     return Settings(m, mr, nv, block_p, block_q, ceil_div(panels, pieces))

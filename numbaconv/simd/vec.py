@@ -167,16 +167,17 @@ def _are_vectors(a: Any, b: Any) -> bool:
     return (isinstance(a, Vec) and isinstance(b, types.Number)) or (isinstance(b, Vec) and isinstance(a, types.Number))
 
 
+# Numba compares the signature of an overload with that of its implementation, so these have no annotations.
 @overload(operator.add)
-def _overload_add(a: Any, b: Any) -> Any:
+def _overload_add(a, b):  # type: ignore[no-untyped-def]
     return (lambda a, b: _add(a, b)) if _are_vectors(a, b) else None
 
 
 @overload(operator.sub)
-def _overload_sub(a: Any, b: Any) -> Any:
+def _overload_sub(a, b):  # type: ignore[no-untyped-def]
     return (lambda a, b: _sub(a, b)) if _are_vectors(a, b) else None
 
 
 @overload(operator.mul)
-def _overload_mul(a: Any, b: Any) -> Any:
+def _overload_mul(a, b):  # type: ignore[no-untyped-def]
     return (lambda a, b: _mul(a, b)) if _are_vectors(a, b) else None

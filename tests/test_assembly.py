@@ -1,0 +1,124 @@
+"""The inner loop of every main tile keeps its accumulators in registers, on machines that are not this one too.
+
+LLVM emits assembly for any target, with a comment on every spill, so no such machine is needed.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import NamedTuple
+from unittest import mock
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+import pytest
+from naive import Array
+from numba.core.codegen import CPUCodeLibrary
+
+from numbaconv.algorithms import direct, im2col, winograd
+from numbaconv.simd.tile import rank1, zeros
+from numbaconv.simd.tile_memory import store_tile
+
+
+class Target(NamedTuple):
+    """A processor: its list of tiles, its vector registers' width and number, and an fma of its assembly."""
+
+    tiles: str
+    triple: str
+    cpu: str
+    vector_bytes: int
+    registers: int
+    fma: str
+
+
+TARGETS = (
+    Target("avx2", "x86_64-unknown-linux-gnu", "x86-64-v3", 32, 16, r"vfmadd\d+p[sd]\s.*%ymm"),
+    Target("avx512", "x86_64-unknown-linux-gnu", "x86-64-v4", 64, 32, r"vfmadd\d+p[sd]\s.*%zmm"),
+    Target("neon", "aarch64-unknown-linux-gnu", "neoverse-n1", 16, 32, r"fmla\s+v"),
+)
+#: The tiles of the algorithms, each once.
+TILES = {
+    name: dict.fromkeys(tile for module in (direct, im2col, winograd) for tile in module.TILES[name])
+    for name in ("avx2", "avx512", "neon")
+}
+CASES = [
+    pytest.param(target, mr, nv, dtype, id=f"{target.cpu}-{mr}x{nv}-{dtype}")
+    for target in TARGETS
+    for mr, nv in TILES[target.tiles]
+    for dtype in ("float32", "float64")
+]
+
+
+@functools.cache
+def llvm_code(mr: int, nv: int, lanes: int, dtype: str) -> str:
+    """A tile's sum of rank-one updates in LLVM's language, as Numba writes it for any machine."""
+    nr = nv * lanes
+
+    def microkernel(a: Array, lda: int, b: Array, kc: int, out: Array) -> None:
+        acc = zeros(a, mr, nv, lanes)
+        for k in range(kc):
+            acc = rank1(acc, a, k, lda, b, k * nr)
+        store_tile(acc, out, 0, nr)
+
+    array = numba.types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
+    modules: list[str] = []
+    add = CPUCodeLibrary.add_ir_module
+
+    def record(library: CPUCodeLibrary, module: object) -> None:
+        modules.append(str(module))
+        add(library, module)
+
+    with mock.patch.object(CPUCodeLibrary, "add_ir_module", record):
+        numba.njit(numba.void(array, numba.int64, array, numba.int64, array), error_model="numpy")(microkernel)
+    return next(module for module in modules if "llvm.fma" in module)
+
+
+def assembly(target: Target, mr: int, nv: int, dtype: str) -> list[str]:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(cpu=target.cpu, opt=3)
+    machine.set_asm_verbosity(True)
+    module = llvm.parse_assembly(llvm_code(mr, nv, target.vector_bytes // np.dtype(dtype).itemsize, dtype))
+    module.triple = target.triple
+    module.data_layout = str(machine.target_data)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    builder.getModulePassManager().run(module, builder)
+    return str(machine.emit_assembly(module)).splitlines()
+
+
+def inner_loop(lines: list[str], fma: str) -> list[str]:
+    """The shortest stretch from a label to a jump back to it that multiplies and adds."""
+    labels: dict[str, int] = {}
+    loops = []
+    for number, line in enumerate(lines):
+        if label := re.match(r"(\.L\w+):", line):
+            labels[label[1]] = number
+        jump = re.match(r"\s+(?:j\w+|b|b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+, #\d+,)\s+(\.L\w+)", line)
+        if jump and jump[1] in labels:
+            loops.append(lines[labels[jump[1]] : number + 1])
+    return min((loop for loop in loops if any(re.search(fma, line) for line in loop)), key=len)
+
+
+def spills(loop: list[str]) -> list[str]:
+    """Instructions that store or load a vector register for want of one; addresses are of 8 bytes."""
+    found = [(line, re.search(r"(\d+)-byte (?:Folded )?(?:Spill|Reload)", line)) for line in loop]
+    return [line for line, comment in found if comment and int(comment[1]) >= 16]
+
+
+@pytest.mark.parametrize(("target", "mr", "nv", "dtype"), CASES)
+def test_accumulators_stay_in_registers(target: Target, mr: int, nv: int, dtype: str) -> None:
+    loop = inner_loop(assembly(target, mr, nv, dtype), target.fma)
+    multiply_adds = sum(bool(re.search(target.fma, line)) for line in loop)
+    assert multiply_adds >= mr * nv
+    assert multiply_adds % (mr * nv) == 0
+    assert not spills(loop)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.cpu)
+def test_a_tile_that_is_too_large_is_found_out(target: Target, dtype: str) -> None:
+    """With as many accumulators as registers there is none left for the weights."""
+    loop = inner_loop(assembly(target, target.registers // 2, 2, dtype), target.fma)
+    assert spills(loop)

@@ -1,0 +1,225 @@
+"""How a problem comes to its plan: by the cost model, by wisdom that can be trusted, or by measuring."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from naive import operands, solve
+
+import numbaconv as nc
+from numbaconv import functional, measure, planner, runtime, wisdom
+from numbaconv.algorithms import ALGORITHMS
+from numbaconv.machine import this_machine
+from numbaconv.plan import Plan
+from numbaconv.planner import plan_problem
+from numbaconv.problem import ConvProblem
+from numbaconv.wisdom import Record, machine_fingerprint
+
+PROBLEM = ConvProblem.parse("mb1ic12ih10oc20kh1", accuracy="strict")
+#: For which different algorithms are estimated to be best.
+VARIOUS = ("mb1ic64ih56oc64kh3ph1", "g32mb2ic32ih14oc32kh3ph1", "mb1ic3iw50oc4kw5")
+
+
+@pytest.fixture(autouse=True)
+def no_wisdom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A user without wisdom, whose file is of this test."""
+    monkeypatch.setenv("NUMBACONV_WISDOM", str(tmp_path / "wisdom.jsonl"))
+    wisdom.clear()
+    yield
+    wisdom.clear()
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, *functions: tuple[Any, str]) -> None:
+    """Make a call of any of these a failure."""
+
+    def fail(*args: Any, **options: Any) -> Any:
+        raise AssertionError("this must not be called")
+
+    for module, name in functions:
+        monkeypatch.setattr(module, name, fail)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """Timings without a clock, in which im2col with many pixels a block is fastest; the list is what was timed."""
+    timed: list[Plan] = []
+
+    def time_plans(plans: list[Plan], progress: Any = lambda: None) -> list[tuple[Plan, float]]:
+        timed.extend(plans)
+        return [(p, 1 / p.settings.block_q if p.algorithm.name == "im2col" else 10.0) for p in plans]
+
+    monkeypatch.setattr(planner, "time_plans", time_plans)
+    monkeypatch.setattr(measure, "time_plans", time_plans)
+    return timed
+
+
+def record(problem: ConvProblem, algorithm: str) -> Record:
+    """What was measured here for the threads that are now used."""
+    threads = nc.get_num_threads()
+    row = ALGORITHMS[algorithm]
+    settings = next(iter(row.candidates(problem, this_machine(), threads)))._asdict()
+    return Record(
+        str(problem), problem.dtype, problem.constant_weight, problem.accuracy, threads, machine_fingerprint(),
+        "measure", algorithm, settings, 1e-6, {algorithm: 1e-6},
+    )  # fmt: skip
+
+
+def test_estimate_neither_compiles_nor_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even for a layer, whatever is asked of the plan but to compute."""
+    forbid(monkeypatch, (runtime, "kernel_address"), (runtime, "drive"), (measure, "time_in_turn"))
+    for descriptor in VARIOUS:
+        for name in ("auto", "reference"):
+            planned = plan_problem(ConvProblem.parse(descriptor), algorithm=name)
+            assert planned.origin == "estimate"
+            assert str(planned)
+            assert planned.workspace_nbytes >= 0
+
+
+def test_estimate_is_the_least_of_those_it_tells() -> None:
+    chosen = set()
+    for descriptor in VARIOUS:
+        planned = plan_problem(ConvProblem.parse(descriptor))
+        times = {option.algorithm: option.seconds for option in planned.options if option.seconds is not None}
+        assert planned.seconds == times[planned.algorithm.name] == min(times.values())
+        chosen.add(planned.algorithm.name)
+        assert {option.algorithm for option in planned.options} == ALGORITHMS.keys()
+        assert all((option.seconds is None) == (option.reason is not None) for option in planned.options)
+    assert len(chosen) > 1
+
+
+@pytest.mark.parametrize("effort", ["measure", "exhaustive"])
+def test_measured_choice_is_kept_and_used(effort: str, clock: list[Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    best = plan_problem(PROBLEM, effort=effort)
+    assert (best.algorithm.name, best.origin, best.seconds) == ("im2col", effort, 1 / best.settings.block_q)
+    assert {p.algorithm.name for p in clock} == {"direct", "im2col", "reference"}
+    clock.clear()
+    for again in ("estimate", "measure", effort):
+        recalled = plan_problem(PROBLEM, effort=again)
+        assert (recalled.settings, recalled.origin) == (best.settings, effort)
+        assert recalled.options == best.options
+    assert not clock
+
+    used: list[Plan] = []
+    monkeypatch.setattr(Plan, "run", lambda self, *args: used.append(self))
+    nc.conv2d(*operands(PROBLEM)[:2], accuracy="strict")
+    assert used[0].settings == best.settings
+
+
+def test_exhaustive_varies_blocks(clock: list[Plan]) -> None:
+    """It finds what no candidate has, in a bounded number of timings, and nothing twice in a round."""
+    large = ConvProblem.parse("mb1ic16ih200oc16kh1", accuracy="strict")
+    measured = plan_problem(large, effort="measure")
+    candidates = len(clock)
+    clock.clear()
+    best = plan_problem(large, effort="exhaustive")
+    assert best.settings.block_q > measured.settings.block_q
+    assert candidates <= len(clock) < 100
+
+
+def test_more_effort_measures_again(clock: list[Plan]) -> None:
+    plan_problem(PROBLEM, effort="measure")
+    clock.clear()
+    assert plan_problem(PROBLEM, effort="exhaustive").origin == "exhaustive"
+    assert clock
+    assert [known.effort for known in wisdom.records()] == ["exhaustive"]
+
+
+def test_choice_among_some_is_not_the_choice_of_all(clock: list[Plan]) -> None:
+    """What is measured of an algorithm by name is no wisdom; what is known of all serves its name too."""
+    assert plan_problem(PROBLEM, effort="measure", algorithm="direct").algorithm.name == "direct"
+    assert {p.algorithm.name for p in clock} == {"direct"}
+    assert not wisdom.records()
+    best = plan_problem(PROBLEM, effort="measure")
+    assert plan_problem(PROBLEM, algorithm="im2col").settings == best.settings
+    assert plan_problem(PROBLEM, algorithm="direct").origin == "estimate"
+
+
+def test_empty_batch_is_not_measured(clock: list[Plan]) -> None:
+    assert plan_problem(replace(PROBLEM, batch=0), effort="exhaustive").origin == "estimate"
+    assert not clock
+
+
+def test_layer_measures(clock: list[Plan]) -> None:
+    """For a constant weight, which is a problem of its own."""
+    x, w, _ = operands(PROBLEM)
+    layer = nc.Conv2d(w, effort="measure", accuracy="strict")
+    assert layer.plan(x.shape).origin == "measure"
+    assert [known.constant_weight for known in wisdom.records()] == [True]
+    assert plan_problem(PROBLEM).origin == "estimate"
+
+
+def test_measuring_in_earnest(tmp_path: Path) -> None:
+    """With the clock, once; another process has the choice without measuring."""
+    best = plan_problem(PROBLEM, effort="measure")
+    assert 0 < best.seconds < 60
+    assert best.seconds == min(option.seconds for option in best.options if option.seconds is not None)
+    program = (
+        "from numbaconv import measure, planner; from numbaconv.problem import ConvProblem; planner.time_plans = None;"
+        f"p = planner.plan_problem(ConvProblem.parse({str(PROBLEM)!r}, accuracy='strict'), effort='measure');"
+        "print(p.origin, p.settings)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120, check=False,
+        env=os.environ,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"measure {best.settings}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"machine": "0123456789abcdef"},
+        {"threads": 77},
+        {"dtype": "float64"},
+        {"constant_weight": True},
+        {"accuracy": "fast"},
+        {"problem": "mb2ic12ih10oc20kh1"},
+        {"algorithm": "magic"},
+        {"algorithm": "depthwise"},
+        {"settings": {}},
+        {"settings": {"mr": 6, "block_q": 4}},
+        {"settings": {"mr": 99, "nv": 2, "block_p": 1, "block_q": 4, "block_c": 4, "block_k": 1}},
+    ],
+    ids=str,
+)
+def test_wisdom_of_another_matter_is_not_used(changes: dict[str, Any]) -> None:
+    """Of another machine, another problem, or of settings that are none of the algorithm's."""
+    known = record(PROBLEM, "direct")
+    wisdom.remember(known)
+    assert plan_problem(PROBLEM).origin == "measure"
+    wisdom.clear()
+    wisdom.remember(replace(known, **changes))
+    assert plan_problem(PROBLEM).origin == "estimate"
+
+
+@pytest.mark.parametrize("size", [1, 10**6, 2**40, 2**62, 2**70])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_absurd_blocks_are_slow_at_most(algorithm: str, size: int) -> None:
+    """Blocks that no planner would choose are not trusted, or do no harm."""
+    text = "g5mb1ic5ih10oc5kh3" if algorithm == "depthwise" else "mb1ic5ih10oc7kh3"
+    problem = ConvProblem.parse(text, accuracy="fast")
+    known = record(problem, algorithm)
+    blocks = {name: size for name in known.settings if name.startswith("block_")}
+    wisdom.remember(replace(known, settings=known.settings | blocks))
+    planned = plan_problem(problem)
+    x, w, bias = operands(problem)
+    assert planned.workspace_nbytes < 1 << 30
+    np.testing.assert_allclose(planned(x, w, bias), solve(problem, x, w, bias), rtol=0, atol=1e-2)
+
+
+def test_plans_of_functions_are_bounded() -> None:
+    """Thousands of input sizes do not grow memory."""
+    for width in range(3, 700):
+        nc.conv1d(np.ones((1, width)), np.ones((1, 1, 3)), algorithm="reference")
+    info = functional._plan.cache_info()
+    assert info.maxsize is not None
+    assert info.currsize <= info.maxsize < 697

@@ -1,0 +1,192 @@
+"""Threads and processes: results do not depend on them, and neither calls at once nor forks do harm."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from naive import Array, convolve, integers
+
+import numbaconv as nc
+from numbaconv import runtime
+from numbaconv.workspace import WorkspacePool
+
+MOST = runtime.max_threads()
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    before = nc.get_num_threads()
+    yield
+    nc.set_num_threads(before)
+
+
+def case(seed: int) -> tuple[Array, Array, Array]:
+    """Input and weight, of another shape for each seed, and the result."""
+    x = integers((2, 4, 9 + seed % 5, 7 + seed), "float32", seed)
+    w = integers((8, 4, 3, 2), "float32", seed + 1)
+    y = convolve(x, w, stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1))
+    return x, w, y.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("n", "error"), [(0, ValueError), (-1, ValueError), (MOST + 1, ValueError), (1.0, TypeError), (True, TypeError)]
+)
+def test_wrong_numbers_of_threads(n: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="n: expected"):
+        nc.set_num_threads(n)
+
+
+@pytest.mark.parametrize("n", range(1, MOST + 1))
+def test_set_num_threads(n: int) -> None:
+    """Plans are made for so many threads, in this Python thread only, and compute the same."""
+    nc.set_num_threads(n)
+    assert nc.get_num_threads() == n
+    x, w, y = case(n)
+    assert nc.plan(x.shape, w.shape).threads == n
+    np.testing.assert_array_equal(nc.conv2d(x, w, padding=1), y)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(nc.get_num_threads).result() == MOST
+
+
+def test_workers_share_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call has as many workspaces as threads, or as tasks where those are fewer."""
+    seen: list[int] = []
+    monkeypatch.setattr(runtime, "drive", lambda *args: seen.append(len(args[6])))
+    x, w, _ = case(5)
+    for n in (1, MOST):
+        nc.set_num_threads(n)
+        planned = nc.plan(x.shape, w.shape, algorithm="reference")
+        planned(x, w)
+        nc.plan((1, 4, 9, 9), (1, 4, 9, 9), algorithm="reference")(x[:1, :, :9, :9], np.ones((1, 4, 9, 9), "f4"))
+    assert seen == [1, 1, MOST, 1]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="TBB has wheels for x86-64 only")
+def test_layer_is_tbb() -> None:
+    assert runtime.threading_layer() == "tbb"
+
+
+def test_many_python_threads_at_once() -> None:
+    """Functions, layers and one shared plan, all on different shapes and with workspaces of their own."""
+    cases = [case(seed) for seed in range(12)]
+    layers = [nc.Conv2d(w, padding=1) for _, w, _ in cases]
+    start = threading.Barrier(6)
+
+    def compute(first: int) -> None:
+        start.wait()
+        for i in range(60):
+            x, w, y = cases[(first + i) % len(cases)]
+            layer = layers[(first + i) % len(cases)]
+            result = layer(x) if i % 2 else nc.conv2d(x, w, padding=1)
+            np.testing.assert_array_equal(result, y)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(compute, range(6)))
+
+
+def test_pool_lends_a_block_once_and_keeps_within_its_bound() -> None:
+    pool = WorkspacePool(limit=10_000)
+    lent = [pool.borrow(3000) for _ in range(5)]
+    for i, block in enumerate(lent):
+        assert block.nbytes >= 3000
+        assert block.ctypes.data % 64 == 0
+        assert not any(np.shares_memory(block, other) for other in lent[:i])
+    for block in lent:
+        pool.give_back(block)
+    again = [pool.borrow(3000) for _ in range(5)]
+    kept = sum(any(block is old for old in lent) for block in again)
+    assert kept == 3
+    pool.give_back(pool.borrow(20_000))
+    assert sum(block.nbytes for block in pool._free) <= 10_000
+
+
+def test_pool_lends_the_smallest_that_fits() -> None:
+    pool = WorkspacePool(limit=10_000)
+    blocks = [pool.borrow(size) for size in (4000, 1000, 2000)]
+    for block in blocks:
+        pool.give_back(block)
+    assert pool.borrow(1500) is blocks[2]
+    assert pool.borrow(1500) is blocks[0]
+    assert pool.borrow(0) is blocks[1]
+
+
+def test_workspaces_are_given_back_when_a_call_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block goes round, whatever happens."""
+    pool = WorkspacePool(limit=64 << 20)
+    monkeypatch.setattr(sys.modules[nc.Plan.__module__], "POOL", pool)
+    x, w, y = case(3)
+    planned = nc.plan(x.shape, w.shape, padding=1)
+    np.testing.assert_array_equal(planned(x, w), y)
+    assert len(pool._free) == 1
+
+    def fail(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runtime, "drive", fail)
+    with pytest.raises(KeyboardInterrupt):
+        planned(x, w)
+    assert len(pool._free) == 1
+
+
+#: Computes in a thread, in two at once, in a forked child, in two threads of it, and in the parent again.
+FORKING = """
+import os, sys, threading
+import numpy as np
+import numbaconv as nc
+from naive import integers, convolve
+from numbaconv import runtime
+
+x, w = integers((2, 4, 14, 14), "float32"), integers((8, 4, 3, 2), "float32", 1)
+y = convolve(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1))
+wrong = []
+
+def compute():
+    for _ in range(50):
+        if not np.array_equal(nc.conv2d(x, w), y):
+            wrong.append(threading.current_thread().name)
+
+def compute_at_once():
+    workers = [threading.Thread(target=compute) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+compute()
+compute_at_once()
+child = os.fork()
+compute()
+compute_at_once()
+if not child:
+    sys.stdout.flush()
+    os._exit(bool(wrong))
+_, status = os.waitpid(child, 0)
+print(runtime.threading_layer(), wrong, status)
+"""
+
+
+def python(program: str, **environment: str) -> str:
+    """What a program prints in a process of its own, which must end well."""
+    tests = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program], capture_output=True, text=True,
+        timeout=120, env={**os.environ, "PYTHONPATH": tests, **environment}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("layer", ["tbb", "omp", "workqueue"])
+def test_forks_and_threads_with_every_layer(layer: str) -> None:
+    assert python(FORKING, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2") == f"{layer} [] 0"

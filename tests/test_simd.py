@@ -1,0 +1,199 @@
+"""Vectors against NumPy: what operations compute, and that they touch the elements they name and no others.
+
+Operands lie in the middle of NaN and results in a zone of canaries, at odd offsets; where lanes are masked, memory
+that may not be touched is memory that cannot be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from guards import CANARY, Array, Guarded, between_pages, in_nan
+from naive import integers
+
+from numbaconv.cooktoom import transforms
+from numbaconv.simd import vec
+from numbaconv.simd.linear import transform
+
+#: Element types with every number of lanes that a machine has.
+KINDS = [("float32", 4), ("float32", 8), ("float32", 16), ("float64", 2), ("float64", 4), ("float64", 8)]
+
+every_kind = pytest.mark.parametrize(("dtype", "lanes"), KINDS)
+
+
+def numbers(size: int, dtype: str, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal(size).astype(dtype)
+
+
+def counts(lanes: int) -> Iterator[int]:
+    """Numbers of lanes to mask by, also beyond the vector and beyond 32 bits."""
+    yield from (-(2**40), -1, *range(lanes + 1), lanes + 1, 2**31 + 1, 2**40)
+
+
+def expression(a: Any, b: Any, c: Any, scalar: Any) -> Any:
+    """The operators, with vectors, scalars of the elements' type and of others on either side."""
+    return (scalar * a - b * 2.5) + (3 - c) * (c + scalar) - (b - a) * a
+
+
+@every_kind
+def test_operators(dtype: str, lanes: int) -> None:
+    """Each rounds once, as NumPy does."""
+    compiled = numba.njit(expression)
+
+    @numba.njit
+    def kernel(a: Array, scalar: Any, out: Array) -> None:
+        operands = vec.load(a, 3, lanes), vec.load(a, 5, lanes), vec.load(a, 3 + lanes, lanes)
+        vec.store(compiled(*operands, scalar), out, 1)
+
+    a, out = numbers(2 * lanes + 3, dtype), Guarded(np.zeros(lanes + 1, dtype))
+    scalar = a.dtype.type(0.7)
+    kernel(in_nan(a), scalar, out.array)
+    operands = a[3 : 3 + lanes], a[5 : 5 + lanes], a[3 + lanes :]
+    np.testing.assert_array_equal(out.array, [0, *expression(*operands, scalar)])
+    out.check()
+
+
+@every_kind
+def test_rearrangements_and_scalars(dtype: str, lanes: int) -> None:
+    @numba.njit
+    def kernel(a: Array, out: Array) -> None:
+        vec.put(out, 0, vec.get(a, 2))
+        vec.store(vec.splat(a[0], lanes), out, 1)
+        even, odd = vec.deinterleave(vec.load(a, 1, lanes), vec.load(a, 1 + lanes, lanes))
+        vec.store(even, out, 1 + lanes)
+        vec.store(odd, out, 1 + 2 * lanes)
+
+    a, out = numbers(2 * lanes + 1, dtype), Guarded(np.zeros(3 * lanes + 1, dtype))
+    kernel(in_nan(a), out.array)
+    np.testing.assert_array_equal(out.array, [a[2], *[a[0]] * lanes, *a[1::2], *a[2::2]])
+    out.check()
+
+
+@every_kind
+def test_fma_rounds_once(dtype: str, lanes: int) -> None:
+    """(1 + u) ** 2 - 1 - 2 u is u ** 2, of which a rounded product leaves nothing."""
+
+    @numba.njit
+    def kernel(a: Array, out: Array) -> None:
+        one_u = vec.splat(a[0], lanes)
+        vec.store(vec.fma(one_u, one_u, vec.splat(a[1], lanes)), out, 0)
+
+    u = np.finfo(dtype).eps
+    out = np.zeros(lanes, dtype)
+    kernel(np.array([1 + u, -1 - 2 * u], dtype), out)
+    np.testing.assert_array_equal(out, np.full(lanes, u * u))
+
+
+@every_kind
+def test_clip(dtype: str, lanes: int) -> None:
+    """NaN stays, infinities go to the bounds, and bounds may be infinite or equal."""
+
+    @numba.njit
+    def kernel(a: Array, low: Any, high: Any, out: Array) -> None:
+        vec.store(vec.clip(vec.load(a, 0, lanes), low, high), out, 0)
+
+    values = np.resize(np.array([np.nan, np.inf, -np.inf, 0.5, -0.5, 3, 1], dtype), 7 * lanes)
+    for low, high in ((-1, 1), (0, np.inf), (-np.inf, np.inf), (0.5, 0.5)):
+        for a in values.reshape(-1, lanes):
+            out = np.zeros(lanes, dtype)
+            kernel(a, a.dtype.type(low), a.dtype.type(high), out)
+            np.testing.assert_array_equal(out, np.clip(a, low, high))
+
+
+@every_kind
+def test_load_between(dtype: str, lanes: int) -> None:
+    """The array holds the lanes that are on, at either end of readable memory, and nothing else."""
+
+    @numba.njit
+    def kernel(a: Array, offset: int, begin: int, end: int, out: Array) -> None:
+        vec.store(vec.load_between(a, offset, begin, end, lanes), out, 0)
+
+    values, number = numbers(lanes, dtype), np.arange(lanes)
+    for begin in counts(lanes):
+        for end in counts(lanes):
+            on = (begin <= number) & (number < end)
+            offset = -int(number[on][0]) if on.any() else 0
+            for at_end in (False, True) if on.any() else ():
+                out = np.full(lanes, np.nan, dtype)
+                kernel(between_pages(values[on], at_end), offset, begin, end, out)
+                np.testing.assert_array_equal(out, np.where(on, values, 0))
+
+
+@every_kind
+def test_store_first(dtype: str, lanes: int) -> None:
+    """Neither what follows nor, at the end of memory, what cannot be written is touched."""
+
+    @numba.njit
+    def kernel(a: Array, out: Array, count: int) -> None:
+        vec.store_first(vec.load(a, 0, lanes), out, 0, count)
+
+    values = numbers(lanes, dtype)
+    for count in counts(lanes):
+        on = np.arange(lanes) < count
+        out = Guarded(np.full(lanes, CANARY, dtype))
+        kernel(in_nan(values), out.array, count)
+        np.testing.assert_array_equal(out.array, np.where(on, values, CANARY))
+        out.check()
+        if on.any():
+            edge = between_pages(np.zeros(on.sum(), dtype), at_end=True)
+            kernel(values, edge, count)
+            np.testing.assert_array_equal(edge, values[on])
+
+
+FILTERS = [(1, 1), (2, 3), (4, 3), (6, 3)]
+
+
+@pytest.mark.parametrize(("m", "r"), FILTERS)
+def test_transforms_compute_a_correlation(m: int, r: int) -> None:
+    """Exactly, in rational numbers."""
+    n = m + r - 1
+    d, g = ([Fraction(int(value)) for value in integers((size,), "int64", size)] for size in (n, r))
+    of_output, of_weight, of_input = (np.array(matrix) for matrix in transforms(m, r))
+    correlation = [sum(d[i + k] * g[k] for k in range(r)) for i in range(m)]
+    assert list(of_output @ ((of_weight @ g) * (of_input @ d))) == correlation
+
+
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["output", "weight", "input"])
+@pytest.mark.parametrize(("m", "r"), FILTERS)
+@pytest.mark.parametrize(("dtype", "lanes"), [KINDS[1], KINDS[4]])
+def test_linear_transform(dtype: str, lanes: int, m: int, r: int, which: int) -> None:
+    """A matrix of the exact ones times vectors, from one place with one step to another; and onto itself."""
+    step, to_step = lanes + 1, lanes + 3
+    matrix = np.array(transforms(m, r)[which], float)
+
+    @numba.njit
+    def kernel(a: Array, offset: int, step: int, to: Array, to_offset: int, to_step: int) -> None:
+        transform(which, m, r, a, offset, step, to, to_offset, to_step, lanes)
+
+    rows, columns = matrix.shape
+    a = np.full((columns, step), np.nan, dtype)
+    a[:, :lanes] = numbers(columns * lanes, dtype).reshape(columns, lanes)
+    expected = matrix @ a[:, :lanes].astype(float)
+    out = Guarded(np.full((rows, to_step), CANARY, dtype))
+    kernel(in_nan(a.ravel()), 0, step, out.array.reshape(-1), 0, to_step)
+    scale = np.abs(matrix).sum(axis=1).max() * np.abs(a[:, :lanes]).max()
+    np.testing.assert_allclose(out.array[:, :lanes], expected, rtol=0, atol=4 * np.finfo(dtype).eps * scale)
+    np.testing.assert_array_equal(out.array[:, lanes:], CANARY)
+    out.check()
+
+    shared = np.zeros((max(rows, columns), step), dtype)
+    shared[:columns] = a
+    kernel(shared.ravel(), 0, step, shared.ravel(), 0, step)
+    np.testing.assert_array_equal(shared[:rows, :lanes], out.array[:, :lanes])
+
+
+@pytest.mark.parametrize("operation", [lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b])
+def test_vectors_of_other_types_do_not_mix(operation: Callable[[Any, Any], Any]) -> None:
+    compiled = numba.njit(operation)
+
+    @numba.njit
+    def kernel(a: Array, b: Array) -> None:
+        vec.store(compiled(vec.load(a, 0, 4), vec.load(b, 0, 4)), a, 0)
+
+    with pytest.raises(numba.TypingError):
+        kernel(np.zeros(4, np.float32), np.zeros(4))

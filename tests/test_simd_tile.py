@@ -1,0 +1,230 @@
+"""Tiles against NumPy: products, biases, bounds, and memory, whole and in part.
+
+A tile is read from the middle of NaN and stored into canaries, rows further apart than they are long.
+"""
+
+from __future__ import annotations
+
+import functools
+from itertools import product
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from guards import CANARY, Array, Guarded, between_pages, in_nan
+from naive import convolve, integers
+
+from numbaconv.simd import tile
+from numbaconv.simd import tile_memory as memory
+from numbaconv.simd.correlate import correlate
+
+#: Element type, lanes, rows and vectors: main tiles, more rows than lanes and fewer, a single register.
+SHAPES = [
+    ("float32", 4, 5, 1),
+    ("float32", 8, 6, 2),
+    ("float32", 16, 14, 2),
+    ("float64", 2, 3, 3),
+    ("float64", 4, 6, 2),
+    ("float64", 8, 1, 1),
+]
+
+every_shape = pytest.mark.parametrize(("dtype", "lanes", "rows", "vectors"), SHAPES)
+
+
+def matrix(rows: int, columns: int, dtype: str, seed: int = 0) -> Array:
+    """Different numbers, none of them 0."""
+    return (
+        np.random.default_rng(seed).permutation(np.arange(1, rows * columns + 1)).reshape(rows, columns).astype(dtype)
+    )
+
+
+class Target:
+    """Memory for rows of ``columns`` elements, ``ld`` apart; what a kernel does not write is a canary."""
+
+    def __init__(self, rows: int, columns: int, dtype: str) -> None:
+        self.ld = columns + 3
+        self._guarded = Guarded(np.full(rows * self.ld, CANARY, dtype))
+        self.flat = self._guarded.array
+        self.expected = np.full((rows, self.ld), CANARY, dtype)
+
+    def check(self) -> None:
+        np.testing.assert_array_equal(self.flat.reshape(self.expected.shape), self.expected)
+        self._guarded.check()
+
+
+@every_shape
+def test_rank1(dtype: str, lanes: int, rows: int, vectors: int) -> None:
+    """A product of matrices by rank-one updates, of a left one that lies at a stride and a right one that is packed."""
+    kc = 5
+    nr = vectors * lanes
+
+    @numba.njit
+    def kernel(a: Array, lda: int, b: Array, out: Array, ld: int) -> None:
+        acc = tile.zeros(a, rows, vectors, lanes)
+        for k in range(kc):
+            acc = tile.rank1(acc, a, 1 + k, lda, b, k * nr)
+        memory.store_tile(acc, out, 0, ld)
+
+    a, b = integers((rows, kc + 2), dtype), integers((kc, nr), dtype, 1)
+    target = Target(rows, nr, dtype)
+    kernel(in_nan(a.ravel()), kc + 2, in_nan(b.ravel()), target.flat, target.ld)
+    target.expected[:, :nr] = a[:, 1 : 1 + kc] @ b
+    target.check()
+
+
+@every_shape
+def test_bias_and_bounds(dtype: str, lanes: int, rows: int, vectors: int) -> None:
+    nr = vectors * lanes
+
+    @numba.njit
+    def kernel(a: Array, of_rows: Array, step: int, of_columns: Array, count: int, low: Any, high: Any,
+               out: Array, ld: int) -> None:  # fmt: skip
+        acc = memory.load_tile(a, 0, nr, rows, vectors, lanes)
+        acc = tile.add_to_rows(acc, of_rows, 0, step)
+        acc = tile.add_to_columns(acc, of_columns, 0, count)
+        memory.store_tile(tile.clip(acc, low, high), out, 0, ld)
+
+    a = integers((rows, nr), dtype)
+    a[-1, -1] = np.nan
+    for count, step, bound in product((-1, 0, 1, nr - 1, nr, nr + 5), (0, 1, 3), (6, np.inf)):
+        of_rows, of_columns = integers((rows * step + 1,), dtype, 1), integers((max(1, min(nr, count)),), dtype, 2)
+        target, on = Target(rows, nr, dtype), np.arange(nr) < count
+        kernel(
+            a.ravel(), of_rows, step, between_pages(of_columns, at_end=True), count, -a.dtype.type(bound),
+            a.dtype.type(bound), target.flat, target.ld,
+        )  # fmt: skip
+        biased = a + of_rows[np.arange(rows) * step, None] + np.where(on, np.resize(of_columns, nr), 0)
+        target.expected[:, :nr] = np.clip(biased, -bound, bound)
+        target.check()
+
+
+@every_shape
+def test_load_columns(dtype: str, lanes: int, rows: int, vectors: int) -> None:
+    """The last row ends where memory does."""
+    nr = vectors * lanes
+
+    @numba.njit
+    def kernel(a: Array, lda: int, count: int, out: Array, ld: int) -> None:
+        memory.store_tile(memory.load_columns(a, 0, lda, count, rows, vectors, lanes), out, 0, ld)
+
+    for count in range(1, nr + 1):
+        a, target = matrix(rows, count, dtype), Target(rows, nr, dtype)
+        kernel(between_pages(a.ravel(), at_end=True), count, count, target.flat, target.ld)
+        target.expected[:, :nr] = 0
+        target.expected[:, :count] = a
+        target.check()
+
+
+@every_shape
+def test_load_even(dtype: str, lanes: int, rows: int, vectors: int) -> None:
+    """A tile of one vector; the last element read is that of the last column."""
+
+    @numba.njit
+    def kernel(a: Array, lda: int, count: int, out: Array, ld: int) -> None:
+        memory.store_tile(memory.load_even(a, 0, lda, count, rows, lanes), out, 0, ld)
+
+    for count in range(1, lanes + 1):
+        a, target = matrix(rows, 2 * count - 1, dtype), Target(rows, lanes, dtype)
+        kernel(between_pages(a.ravel(), at_end=True), 2 * count - 1, count, target.flat, target.ld)
+        target.expected[:, :lanes] = 0
+        target.expected[:, :count] = a[:, ::2]
+        target.check()
+
+
+@every_shape
+def test_store_part(dtype: str, lanes: int, rows: int, vectors: int) -> None:
+    """Any rows and any columns, none included."""
+    nr = vectors * lanes
+
+    @numba.njit
+    def kernel(a: Array, out: Array, ld: int, first: int, end: int, columns: int) -> None:
+        memory.store_part(memory.load_tile(a, 0, nr, rows, vectors, lanes), out, 0, ld, first, end, columns)
+
+    a = matrix(rows, nr, dtype)
+    for first, end, columns in product(range(rows + 1), range(rows + 2), {0, 1, lanes, nr - 1, nr, nr + 9}):
+        target = Target(rows, nr, dtype)
+        kernel(in_nan(a.ravel()), target.flat, target.ld, first, end, columns)
+        target.expected[first:end, : min(nr, columns)] = a[first:end, :columns]
+        target.check()
+
+
+@every_shape
+def test_store_transposed(dtype: str, lanes: int, rows: int, vectors: int) -> None:
+    """Any number of rows and columns, more than there are and none included."""
+    nr = vectors * lanes
+
+    @numba.njit
+    def kernel(a: Array, out: Array, ld: int, to_rows: int, to_columns: int) -> None:
+        memory.store_transposed(memory.load_tile(a, 0, nr, rows, vectors, lanes), out, 0, ld, to_rows, to_columns)
+
+    a = matrix(rows, nr, dtype)
+    for to_rows, to_columns in product(range(rows + 1), (*range(nr + 1), nr + 9)):
+        target = Target(nr, rows, dtype)
+        kernel(in_nan(a.ravel()), target.flat, target.ld, to_rows, to_columns)
+        target.expected[:to_columns, :to_rows] = a[:to_rows, :to_columns].T
+        target.check()
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), dict.fromkeys(shape[:2] for shape in SHAPES))
+def test_transpose(dtype: str, lanes: int) -> None:
+    @numba.njit
+    def kernel(a: Array, out: Array, ld: int) -> None:
+        memory.store_tile(memory.transpose(memory.load_tile(a, 0, lanes, lanes, 1, lanes)), out, 0, ld)
+
+    a, target = matrix(lanes, lanes, dtype), Target(lanes, lanes, dtype)
+    kernel(in_nan(a.ravel()), target.flat, target.ld)
+    target.expected[:, :lanes] = a.T
+    target.check()
+
+
+def test_only_square_tiles_of_one_vector_transpose() -> None:
+    @numba.njit
+    def kernel(a: Array) -> None:
+        memory.store_tile(memory.transpose(memory.load_tile(a, 0, 4, 3, 1, 4)), a, 0, 4)
+
+    with pytest.raises(numba.TypingError):
+        kernel(np.zeros(16, np.float32))
+
+
+@functools.cache
+def correlation(rows: int, vectors: int, lanes: int, R: int, S: int, sh: int, sw: int, dh: int, dw: int) -> Any:
+    @numba.njit
+    def kernel(w: Array, x: Array, line: int, pitch: int, out: Array, ld: int) -> None:
+        acc = tile.zeros(x, rows, vectors, lanes)
+        acc = correlate(acc, w, 1, x, 1, line, pitch, (R, S), (sh, sw), (dh, dw))
+        memory.store_tile(acc, out, 0, ld)
+
+    return kernel
+
+
+@pytest.mark.parametrize(
+    ("taps", "strides", "dilations"),
+    [
+        ((1, 1), (1, 1), (1, 1)),
+        ((3, 3), (1, 1), (1, 1)),
+        ((3, 5), (2, 2), (1, 1)),
+        ((2, 3), (3, 2), (1, 3)),
+        ((3, 2), (1, 3), (2, 2)),
+        ((1, 4), (5, 4), (1, 1)),
+    ],
+)
+@pytest.mark.parametrize(("dtype", "lanes", "rows", "vectors"), [SHAPES[1], SHAPES[3], ("float32", 16, 4, 2)])
+def test_correlate(
+    dtype: str, lanes: int, rows: int, vectors: int, taps: tuple[int, int], strides: tuple[int, int],
+    dilations: tuple[int, int],
+) -> None:  # fmt: skip
+    """Rows whose columns are sorted by their remainder, with NaN wherever no tap is."""
+    (R, S), (sh, sw), (dh, dw), nr = taps, strides, dilations, vectors * lanes
+    height, width = (rows - 1) * sh + (R - 1) * dh + 1, (nr - 1) * sw + (S - 1) * dw + 1
+    x, w = integers((1, 1, height, width), dtype), integers((1, 1, R, S), dtype, 1)
+    pitch = -(-width // sw) + 1
+    staged = np.full((height, sw, pitch), np.nan, dtype)
+    for remainder in range(sw):
+        columns = x[0, 0, :, remainder::sw]
+        staged[:, remainder, : columns.shape[1]] = columns
+    target, nothing = Target(rows, nr, dtype), np.full(1, np.nan, dtype)
+    kernel = correlation(rows, vectors, lanes, R, S, sh, sw, dh, dw)
+    kernel(np.append(nothing, w), np.append(nothing, staged), sw * pitch, pitch, target.flat, target.ld)
+    target.expected[:, :nr] = convolve(x, w, stride=strides, padding=((0, 0),) * 2, dilation=dilations)[0, 0]
+    target.check()

@@ -1,0 +1,217 @@
+"""What was measured is kept, merged and read back; what is not a record of this machine is never trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import numbaconv as nc
+from numbaconv import wisdom
+from numbaconv.wisdom import Record
+
+RECORD = Record(
+    "mb1ic4ih8oc4kh3ph1", "float32", False, "default", 2, "machine", "measure", "direct",
+    {"mr": 6, "block_p": 4}, 1e-5, {"direct": 1e-5, "im2col": 2e-5},
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def user_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user without wisdom, whose file is of this test."""
+    path = tmp_path / "user" / "wisdom.jsonl"
+    monkeypatch.setenv("NUMBACONV_WISDOM", str(path))
+    wisdom.clear()
+    yield path
+    monkeypatch.setenv("NUMBACONV_WISDOM", str(path))
+    wisdom.clear()
+
+
+def variants(count: int, first: int = 0) -> list[Record]:
+    return [replace(RECORD, problem=f"mb1ic4ih{i}oc4kh1") for i in range(first, first + count)]
+
+
+def python(program: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"import numbaconv as nc\nfrom numbaconv import wisdom\n{program}"],
+        capture_output=True, text=True, timeout=120, env={**os.environ, **environment}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_remembered_at_once_on_disk(user_file: Path) -> None:
+    wisdom.remember(RECORD)
+    assert wisdom.records() == [RECORD]
+    assert lines(user_file) == [asdict(RECORD)]
+    assert python("print(wisdom.records())") == repr([RECORD])
+
+
+def test_save_load_clear(user_file: Path, tmp_path: Path) -> None:
+    """Saving adds to what a file holds; loading is for this process; clearing is for the user's file too."""
+    others = tmp_path / "others.jsonl"
+    first, second = variants(2)
+    wisdom.remember(first)
+    assert wisdom.save(others) == others
+    wisdom.clear()
+    assert (wisdom.records(), user_file.exists()) == ([], False)
+    wisdom.remember(second)
+    assert wisdom.save(str(others)) == others
+    assert lines(others) == [asdict(first), asdict(second)]
+    assert wisdom.load(others) == 2
+    assert wisdom.records() == [second, first]
+    assert lines(user_file) == [asdict(second)]
+    assert wisdom.save() == user_file
+    assert len(lines(user_file)) == 2
+    assert not [path for path in user_file.parent.iterdir() if path.suffix not in (".jsonl", ".lock")]
+
+
+def test_loading_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        wisdom.load(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("known", "newer", "winner"),
+    [
+        ("measure", "measure", "newer"),
+        ("measure", "exhaustive", "newer"),
+        ("exhaustive", "exhaustive", "newer"),
+        ("exhaustive", "measure", "known"),
+    ],
+)
+@pytest.mark.parametrize("way", ["remember", "load"])
+def test_more_effort_wins(known: str, newer: str, winner: str, way: str, user_file: Path, tmp_path: Path) -> None:
+    """And the newer of equal ones, in memory and on disk."""
+    records = {"known": replace(RECORD, effort=known), "newer": replace(RECORD, effort=newer, seconds=2.0)}
+    wisdom.remember(records["known"])
+    if way == "remember":
+        wisdom.remember(records["newer"])
+    else:
+        (tmp_path / "other").write_text(json.dumps(asdict(records["newer"])))
+        assert wisdom.load(tmp_path / "other") == 1
+        wisdom.save()
+    assert wisdom.records() == [records[winner]]
+    assert lines(user_file) == [asdict(records[winner])]
+
+
+def test_generation_tells_of_every_change(tmp_path: Path) -> None:
+    seen = [wisdom.generation()]
+    for change in (
+        lambda: wisdom.remember(RECORD),
+        lambda: wisdom.load(wisdom.save(tmp_path / "copy")),
+        lambda: wisdom.clear(),
+    ):
+        change()
+        seen.append(wisdom.generation())
+    assert len(set(seen)) == len(seen)
+
+
+GOOD = json.dumps(asdict(RECORD))
+FOREIGN = {
+    "garbage": b"\xff\xfe\x00not json",
+    "truncated": GOOD[: len(GOOD) // 2].encode(),
+    "a number": b"42",
+    "nothing": b"null",
+    "a list": b'["mb1"]',
+    "another object": b'{"problem": "mb1"}',
+    "a field too many": GOOD.replace("{", '{"colour": "red", ', 1).encode(),
+    "an effort of none": GOOD.replace('"measure"', '"estimate"').encode(),
+    "a block of zero": GOOD.replace('"block_p": 4', '"block_p": 0').encode(),
+    "a negative block": GOOD.replace('"block_p": 4', '"block_p": -4').encode(),
+    "a broken block": GOOD.replace('"block_p": 4', '"block_p": 4.5').encode(),
+    "a text for a block": GOOD.replace('"block_p": 4', '"block_p": "4"').encode(),
+    "settings of a list": GOOD.replace('{"mr": 6, "block_p": 4}', "[6, 4]").encode(),
+    "no time": GOOD.replace('"seconds": 1e-05', '"seconds": 0').encode(),
+    "a text for a time": GOOD.replace('"seconds": 1e-05', '"seconds": "1"').encode(),
+    "not a number for a time": GOOD.replace('"seconds": 1e-05', '"seconds": NaN').encode(),
+    "a text for threads": GOOD.replace('"threads": 2', '"threads": "2"').encode(),
+    "a list for a flag": GOOD.replace('"constant_weight": false', '"constant_weight": []').encode(),
+    "measured of a list": GOOD.replace('{"direct": 1e-05, "im2col": 2e-05}', "[]").encode(),
+    "deep nesting": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN)
+def test_foreign_lines_are_skipped_and_kept_out(foreign: bytes, user_file: Path, tmp_path: Path) -> None:
+    """With a warning that says where they are, once."""
+    before, after = variants(2)
+    mixed = tmp_path / "mixed"
+    mixed.write_bytes(
+        b"\n".join([json.dumps(asdict(before)).encode(), b"", foreign, json.dumps(asdict(after)).encode()])
+    )
+    with pytest.warns(RuntimeWarning, match=r"mixed.*line 3") as caught:
+        assert wisdom.load(mixed) == 2
+    assert len(caught) == 1
+    assert wisdom.records() == [before, after]
+    wisdom.save(mixed)
+    assert lines(mixed) == [asdict(before), asdict(after)]
+
+
+def test_empty_file(user_file: Path) -> None:
+    user_file.parent.mkdir(exist_ok=True)
+    user_file.write_text("\n\n")
+    assert wisdom.load(user_file) == 0
+
+
+#: Convolves, and remembers a record where it cannot be kept; prints what is known then, and the warnings.
+IN_VAIN = f"""
+import warnings
+import numpy as np
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    nc.conv2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, 2, 2)))
+    wisdom.remember(wisdom.{RECORD!r})
+said = any("wisdom is not kept on disk" in str(warning.message) for warning in caught)
+print(len(wisdom.records()), said, {{warning.category.__name__ for warning in caught}})
+"""
+
+
+@pytest.mark.parametrize("place", ["below a file", "a folder"])
+def test_place_that_cannot_be_written(place: str, tmp_path: Path) -> None:
+    """Everything works but for the keeping, which is said."""
+    path = tmp_path / "place"
+    if place == "a folder":
+        path.mkdir()
+    else:
+        path.write_text("")
+        path = path / "wisdom.jsonl"
+    assert python(IN_VAIN, NUMBACONV_WISDOM=str(path)) == "1 True {'RuntimeWarning'}"
+
+
+def test_two_writers_lose_nothing(user_file: Path) -> None:
+    """Processes that remember at the same time."""
+    program = "\n".join(
+        [
+            "import sys, numbaconv as nc",
+            "from numbaconv import wisdom",
+            "first = int(sys.argv[1])",
+            f"record = wisdom.{RECORD!r}",
+            "from dataclasses import replace",
+            "for i in range(first, first + 25):",
+            "    wisdom.remember(replace(record, problem=str(i)))",
+        ]
+    )
+    writers = [subprocess.Popen([sys.executable, "-W", "error", "-c", program, str(first)]) for first in (0, 25)]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    assert {line["problem"] for line in lines(user_file)} == set(map(str, range(50)))
+
+
+def test_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("NUMBACONV_WISDOM")
+    monkeypatch.setenv("NUMBACONV_CACHE_DIR", str(tmp_path))
+    assert wisdom.default_path() == tmp_path / "wisdom.jsonl"
+    monkeypatch.delenv("NUMBACONV_CACHE_DIR")
+    assert wisdom.default_path().is_absolute()
+    assert nc.wisdom is wisdom
