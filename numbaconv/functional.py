@@ -10,7 +10,7 @@ import numpy as np
 
 from numbaconv import runtime, wisdom
 from numbaconv.arguments import ActivationLike, AxesLike
-from numbaconv.arrays import as_operand
+from numbaconv.arrays import DTYPE_NAMES, as_operand
 from numbaconv.padding import PaddingLike
 from numbaconv.plan import Plan
 from numbaconv.planner import plan_problem
@@ -142,7 +142,7 @@ def _convolve(
     x, w = as_operand("input", input), as_operand("weight", weight)
     unbatched = x.ndim == axes + 1
     key = (
-        axes, x.shape, w.shape, x.dtype.name, stride, padding, dilation, groups, activation, algorithm,
+        axes, x.shape, w.shape, DTYPE_NAMES[x.dtype], stride, padding, dilation, groups, activation, algorithm,
         accuracy, os.environ.get("NUMBACONV_ACCURACY"), runtime.get_num_threads(), wisdom.generation(),
     )  # fmt: skip
     try:

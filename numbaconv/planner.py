@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import SupportsIndex
@@ -98,7 +98,7 @@ def plan_problem(
         if recalled is not None:
             return recalled
     if effort == "estimate" or problem.batch == 0:
-        return _estimated(problem, count, table, most=_ESTIMATED)[0]
+        return next(_estimated(problem, count, table, most=_ESTIMATED))
     return measured(problem, count, effort, table)
 
 
@@ -116,7 +116,9 @@ def allowed(problem: ConvProblem, name: str = "auto") -> dict[str, Algorithm]:
     return {name: ALGORITHMS[name]}
 
 
-def _estimated(problem: ConvProblem, threads: int, table: dict[str, Algorithm], most: int | None = None) -> list[Plan]:
+def _estimated(
+    problem: ConvProblem, threads: int, table: dict[str, Algorithm], most: int | None = None
+) -> Iterator[Plan]:
     """Plans of the ``most`` first candidates of each algorithm, or of all, fastest first by the cost model."""
     machine = this_machine()
     found = [
@@ -126,9 +128,8 @@ def _estimated(problem: ConvProblem, threads: int, table: dict[str, Algorithm], 
     ]
     found.sort(key=lambda candidate: candidate[0])
     best = {row.name: seconds for seconds, row, _ in reversed(found)}
-    return [
-        Plan(problem, row, settings, machine, threads, seconds, "estimate", best) for seconds, row, settings in found
-    ]
+    for seconds, row, settings in found:
+        yield Plan(problem, row, settings, machine, threads, seconds, "estimate", best)
 
 
 def _recalled(problem: ConvProblem, threads: int, known: wisdom.Record, table: dict[str, Algorithm]) -> Plan | None:
@@ -159,7 +160,7 @@ def measured(
 
     ``progress`` is called whenever a candidate is ready to be timed, its kernels compiled.
     """
-    plans = _estimated(problem, threads, table)
+    plans = list(_estimated(problem, threads, table))
     limit = math.inf if effort == "exhaustive" else plans[0].seconds * _WORTH_MEASURING
     first_of: dict[str, Plan] = {}
     for candidate in plans:
