@@ -22,8 +22,9 @@ from numbaconv.problem import ConvProblem
 _WORTH_MEASURING = 1.5
 
 
-#: Candidates of each algorithm that an estimate looks at: all of them would take more than 50 us.
-_ESTIMATED = 2
+#: Candidates of each algorithm that an estimate looks at, which is thus done in 40 us. Over the networks' layers its
+#: choice takes 1.04 times as long as the best measured one (geometric mean), with two candidates 1.03 times.
+_ESTIMATED = 1
 #: Settings are counts of things that fit in memory.
 _MOST_SETTING = 1 << 40
 

@@ -205,22 +205,18 @@ def applicable(problem: ConvProblem) -> str | None:
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
-    """Every tile size that the accuracy allows with the register tile that idles least, then with the others."""
+    """Every tile size that the accuracy allows with every register tile, fewest multiplications first."""
     bound = ERROR_BOUNDS[problem.accuracy]
-    sizes = [m for m, error in ERRORS.items() if error <= bound or problem.dtype == "float64"]
-    (_, P, Q), K = problem.out_size, problem.out_channels // problem.groups
-    lanes, first, others = machine.lanes(problem.dtype), [], []
-    for m in sizes:
-        mh, mw = _output_tile(problem, m)
-        count = ceil_div(P, mh) * ceil_div(Q, mw)
-
-        def idle(tile: tuple[int, int], count: int = count) -> int:
-            return ceil_div(count, tile[0]) * tile[0] * ceil_div(K, tile[1] * lanes) * tile[1]
-
-        best, *rest = sorted(TILES[machine.tiles], key=idle)
-        first.append((m, *best))
-        others += [(m, *tile) for tile in rest]
-    return (_blocks(problem, m, mr, nv, machine, threads) for m, mr, nv in first + others)
+    (_, P, Q), K, lanes = problem.out_size, problem.out_channels // problem.groups, machine.lanes(problem.dtype)
+    found = []
+    for m, error in ERRORS.items():
+        if error <= bound or problem.dtype == "float64":
+            mh, mw = _output_tile(problem, m)
+            points = (mh + problem.kernel_size[1] - 1) * (mw + problem.kernel_size[2] - 1)
+            tiles = ceil_div(P, mh) * ceil_div(Q, mw)
+            for mr, nv in TILES[machine.tiles]:
+                found.append((points * ceil_div(tiles, mr) * mr * ceil_div(K, nv * lanes) * nv, m, mr, nv))
+    return (_blocks(problem, m, mr, nv, machine, threads) for _, m, mr, nv in sorted(found))
 
 
 def _blocks(problem: ConvProblem, m: int, mr: int, nv: int, machine: Machine, threads: int) -> Settings:
