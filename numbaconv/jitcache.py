@@ -16,6 +16,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import llvmlite
@@ -60,11 +61,26 @@ def _identity(function: Callable[..., Any]) -> tuple[object, ...]:
     return function.__module__, function.__qualname__, *parts
 
 
+def named_apart(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
+    """A copy of a function whose qualified name, and so Numba's symbol, no other kernel of any process has.
+
+    Numba numbers the functions of a process in its symbols. Kernels that two processes compiled may each bring a
+    helper under the same symbol, of which the linker keeps one for both: tiles of one width then read panels
+    of another.
+    """
+    copy = FunctionType(function.__code__, function.__globals__, function.__name__, None, function.__closure__)
+    key = repr((_identity(function), options))
+    copy.__module__ = function.__module__
+    copy.__qualname__ = f"{function.__qualname__}.{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    copy.__doc__ = function.__doc__
+    return copy
+
+
 class KernelCache(_Cache):
     """Disk cache of one jitted function; every failure to read or write means a compilation, never an error."""
 
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
-        self._function, self._options = function, options
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._name = function.__qualname__
         self._enabled = True
 
     @property
@@ -72,8 +88,8 @@ class KernelCache(_Cache):
         return str(user_cache_dir() / "kernels" / kernel_fingerprint())
 
     def _path(self, sig: Any) -> Path:
-        key = repr((_identity(self._function), str(sig), self._options))
-        name = self._function.__qualname__.split(".")[0]
+        key = repr((self._name, str(sig)))
+        name = self._name.split(".")[0]
         return Path(self.cache_path) / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.pickle"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

@@ -28,7 +28,7 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 from numba.np.ufunc import parallel as numba_parallel
 
-from numbaconv.jitcache import KernelCache
+from numbaconv.jitcache import KernelCache, named_apart
 
 Dispatcher = Any
 Array = np.ndarray[Any, Any]
@@ -39,8 +39,9 @@ def jit(function: Callable[..., Any], **options: Any) -> Dispatcher:
 
     Fast-math is off since every sum that matters is an explicit fma, and ``nnan``/``ninf`` would break NaN and Inf.
     """
-    dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(function)
-    dispatcher._cache = KernelCache(function, options)
+    kernel = named_apart(function, options)
+    dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(kernel)
+    dispatcher._cache = KernelCache(kernel)
     return dispatcher
 
 

@@ -104,3 +104,26 @@ def test_key_is_of_the_sources_that_run(tmp_path: Path) -> None:
         for addition in ("", "# edited")
     ]  # fmt: skip
     assert keys[0] == keys[1]
+
+
+_ONE_TILE = """
+import sys
+from dataclasses import replace
+from numbaconv.algorithms import im2col
+from numbaconv.planner import plan_problem
+from numbaconv.problem import ConvProblem
+from numbaconv.verify import verify_plan
+plan = plan_problem(ConvProblem.parse("mb1ic16ih20oc16kh3ph1", accuracy="strict"), algorithm="im2col")
+for tile in sys.argv[2:]:
+    mr, nv = map(int, tile.split("x"))
+    tiled = replace(plan, settings=plan.settings._replace(mr=mr, nv=nv))
+    tiled.compile()
+    assert sys.argv[1] == "compile" or verify_plan(tiled).ok, tile
+"""
+
+
+def test_kernels_of_several_processes_do_not_mix(tmp_path: Path) -> None:
+    """Each brings a helper of its own width, to which Numba gives the same number in its process."""
+    environment = {**os.environ, "NUMBACONV_CACHE_DIR": str(tmp_path)}
+    for arguments in (["compile", "8x3"], ["compile", "12x2"], ["compile", "6x4"], ["run", "12x2", "6x4", "8x3"]):
+        subprocess.run([sys.executable, "-c", _ONE_TILE, *arguments], check=True, env=environment)
