@@ -18,7 +18,7 @@ from numbaconv.algorithms.algorithm import Algorithm, Array, Packing, Schedule
 from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.cost import Work
+from numbaconv.cost import FMA_PER_CYCLE, MOVED, Work
 from numbaconv.geometry import ceil_div, even_block, locate, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -60,6 +60,13 @@ def _staged(problem: ConvProblem, block_p: int, block_q: int) -> _Staged:
     rows = block_p if R == 1 else (block_p - 1) * sh + (R - 1) * dh + 1
     columns = block_q if S == 1 else (block_q - 1) * sw + (S - 1) * dw + 1
     return _Staged(rows, columns, _pitch(problem))
+
+
+def _staged_pixels(problem: ConvProblem, block_p: int, block_q: int, lanes: int) -> float:
+    """Pixels that staging a block costs: rows are transposed in whole vectors, and every other column costs two."""
+    rows, columns, _ = _staged(problem, block_p, block_q)
+    step = problem.stride[2] if problem.kernel_size[2] == 1 else 1
+    return problem.kernel_size[0] * rows * ceil_div(columns, lanes) * lanes * step
 
 
 def _pitch(problem: ConvProblem) -> int:
@@ -156,10 +163,11 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     size = ITEM_SIZE[problem.dtype]
     C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
     O, P, Q = spatial(problem)[1]
-    nr = nv * machine.lanes(problem.dtype)
+    lanes = machine.lanes(problem.dtype)
+    nr = nv * lanes
     panels = ceil_div(K, nr)
     most_c = min(machine.l2 // 4 // (nr * size), _MOST_SUMMED) // prod(problem.kernel_size)
-    block_c = even_block(C, most_c, machine.lanes(problem.dtype))
+    block_c = even_block(C, most_c, lanes)
     # 16 tiles of pixels use a panel of weights between two loads of it from L2 or L3.
     pixel_bytes = problem.kernel_size[0] * _pitch(problem) * size
     most = max(mr, min(16 * mr, machine.l2 * 3 // 4 // pixel_bytes))
@@ -170,7 +178,13 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     images = problem.batch * problem.groups * O
     wanted = 4 * threads if threads > 1 else 1
     tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q)
-    block_k = ceil_div(panels, min(panels, ceil_div(wanted, max(1, tasks))))
+    # Each piece of the panels stages the block again, which may take a fiftieth of the time that it computes; few
+    # pieces are a multiple of the threads, of which some would be idle else.
+    staged = _staged_pixels(problem, block_p, block_q, lanes)
+    computed = block_p * block_q * prod(problem.kernel_size) * K / (FMA_PER_CYCLE * lanes)
+    needed = ceil_div(threads, max(1, tasks))
+    affordable = max(1, int(computed / (50 * MOVED * staged)) // needed) * needed
+    block_k = ceil_div(panels, min(panels, affordable, ceil_div(wanted, max(1, tasks))))
     tasks *= ceil_div(panels, block_k)
     if tasks < wanted:
         block_p = max(1, block_p * tasks // wanted)
@@ -216,8 +230,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     row_tiles = Q // block_q * ceil_div(block_q, mr) + ceil_div(Q % block_q, mr)
     tiles = images * P * row_tiles * panels
     tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q) * ceil_div(panels, block_k)
-    rows, columns, _ = _staged(problem, block_p, block_q)
-    staged = tasks * problem.kernel_size[0] * rows * columns * C
+    staged = tasks * _staged_pixels(problem, block_p, block_q, lanes) * C
     transposes = C >= lanes and (problem.stride[2] <= 2 or problem.kernel_size[2] > 1)
     return Work(
         tasks,
