@@ -26,8 +26,12 @@ from numbaconv.simd.vec import deinterleave, get, load, load_between, put, store
 
 Pair = tuple[int, int]
 
-#: Tile shapes (mr, nv), widest first: 8 or 4 accumulators beside the splats of nine weights.
-TILES = ((4, 2), (4, 1))
+#: Tile shapes (mr, nv), widest first: accumulators beside the splats of nine weights. Usual heights are multiples of 7.
+TILES = {
+    "avx512": ((7, 2), (7, 1), (4, 2), (4, 1)),
+    "neon": ((7, 2), (7, 1), (4, 2), (4, 1)),
+    "avx2": ((4, 2), (4, 1)),
+}
 #: Output columns of a block: a staged row of them is 8 KiB in float32.
 _MOST_COLUMNS = 2048
 #: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
@@ -55,9 +59,8 @@ def _staged(problem: ConvProblem, settings: Settings, lanes: int) -> _Staged:
     (_, R, S), (_, sh, sw), (_, dh, dw) = problem.kernel_size, problem.stride, problem.dilation
     _, P, Q = spatial(problem)[1]
     block_p, block_q = min(settings.block_p, P), min(settings.block_q, Q)
-    nr = settings.nv * lanes
     rows = (max(block_p, settings.mr) - 1) * sh + (R - 1) * dh + 1
-    return _Staged(rows, ceil_div(ceil_div(block_q, nr) * nr + (S - 1) * dw // sw, lanes) * lanes)
+    return _Staged(rows, ceil_div(block_q + (S - 1) * dw // sw, lanes) * lanes)
 
 
 @functools.cache
@@ -110,8 +113,9 @@ def _kernel(mr: int, nv: int, lanes: int, unrolled: Pair, strides: Pair, dilatio
     def depthwise(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of rows and columns of some groups. ``x`` is NGDHW, ``w`` (G K)1TRS, ``y`` N(G K)OPQ.
 
-        ``workspace`` holds the block of a group staged. A block's last tile of rows overlaps the one before; lanes
-        beyond a row's end, and rows of a block shorter than a tile, compute what is not stored.
+        ``workspace`` holds the block of a group staged, and slack behind it. A block's last tile of rows overlaps the
+        one before; lanes beyond a row's end, and rows of a block shorter than a tile, compute what is not stored from
+        whatever follows in the workspace.
         """
         g = geometry[0]
         K, T, R, S = g.K, g.T, g.R, g.S
@@ -182,7 +186,9 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     """One for each tile, the wider one first unless it wastes more than a quarter of its lanes at row ends."""
     O, P, Q = spatial(problem)[1]
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
-    for mr, nv in TILES:
+    # A tile that leaves few registers for the splats of the weights spills them: 5 x 5 is faster with four rows.
+    splats = min(_MOST_UNROLLED, prod(problem.kernel_size[1:]))
+    for mr, nv in sorted(TILES[machine.tiles], key=lambda tile: tile[0] * tile[1] + splats > machine.registers + 4):
         if ceil_div(Q, nv * lanes) * nv > 1.25 * ceil_div(Q, lanes):
             continue
         block_q = even_block(Q, _MOST_COLUMNS, nv * lanes)
@@ -198,12 +204,12 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
-    _, _, block_g, block_p, block_q = settings
+    _, nv, block_g, block_p, block_q = settings
     O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
     rows, pitch = _staged(problem, settings, lanes)
     return Schedule.of(
-        problem, problem.kernel_size[0] * rows * problem.stride[2] * pitch,
+        problem, problem.kernel_size[0] * rows * problem.stride[2] * pitch + nv * lanes,
         tasks_g=ceil_div(problem.groups, block_g), tasks_o=O,
         tasks_p=ceil_div(P, block_p), tasks_q=ceil_div(Q, block_q),
         block_g=block_g, block_p=block_p, block_q=block_q, pitch=pitch,
