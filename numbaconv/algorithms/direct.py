@@ -32,6 +32,8 @@ from numbaconv.simd.tile_memory import load_tile, store_tile, store_transposed
 TILES = {"avx512": ((14, 2), (7, 2), (8, 3)), "neon": ((7, 3), (7, 2), (12, 2)), "avx2": ((6, 2), (4, 3), (5, 2))}
 
 
+#: Tiles of pixels that a block has at least, if there are so many: they share a panel's way from L3.
+_LEAST_TILES = 8
 #: Products summed at a stretch, where channels can be cut: a sum of 4608 has an error of 2.9e-6, of four parts 1.2e-6.
 _MOST_SUMMED = 1152
 
@@ -187,7 +189,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     block_k = ceil_div(panels, min(panels, affordable, ceil_div(wanted, max(1, tasks))))
     tasks *= ceil_div(panels, block_k)
     if tasks < wanted:
-        block_p = max(1, block_p * tasks // wanted)
+        block_p = min(block_p, max(ceil_div(_LEAST_TILES * mr, block_q), block_p * tasks // wanted))
     return Settings(mr, nv, block_p, block_q, block_c, block_k)
 
 

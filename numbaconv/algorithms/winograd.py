@@ -220,21 +220,28 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 
 
 def _blocks(problem: ConvProblem, m: int, mr: int, nv: int, machine: Machine, threads: int) -> Settings:
-    """Blocks of a few tile rows, whose transforms fit L2, in whole register tiles where that can be."""
+    """Blocks of a few tile rows, whose transforms fit L2, so many that no thread is left with more than another."""
     (mh, mw), (_, P, Q) = _output_tile(problem, m), problem.out_size
     rows, columns = ceil_div(P, mh), ceil_div(Q, mw)
     block_q = even_block(columns, 2 * _LEAST_TILES)
-    block_p = even_block(rows, max(1, _LEAST_TILES // block_q))
-    while (
-        block_p > 1
-        and _sizes(problem, Settings(m, mr, nv, block_p, block_q, 1), machine)[0] * ITEM_SIZE[problem.dtype]
-        > 2 * machine.l2
-    ):
-        block_p = ceil_div(block_p, 2)
+    images = max(1, problem.batch) * problem.groups * ceil_div(columns, block_q)
     panels = ceil_div(problem.out_channels // problem.groups, nv * machine.lanes(problem.dtype))
-    tasks = max(1, problem.batch) * problem.groups * ceil_div(rows, block_p) * ceil_div(columns, block_q)
-    # A cut of the panels repeats the transforms of the input, so it is only made to have work for every thread.
-    pieces = 1 if tasks >= 2 * threads else min(panels, ceil_div(2 * threads, tasks)) if threads > 1 else 1
+    # Weights that do not fit L3 are better loaded for more tiles at once, even if these do not fit L2.
+    weights = (m + 2) ** 2 * problem.in_channels * problem.out_channels // problem.groups * ITEM_SIZE[problem.dtype]
+    limit = (4 if 2 * weights > machine.l3 else 2) * machine.l2 // ITEM_SIZE[problem.dtype]
+    most = 1
+    while most < min(rows, _LEAST_TILES // block_q):
+        if _sizes(problem, Settings(m, mr, nv, most + 1, block_q, 1), machine)[0] > limit:
+            break
+        most += 1
+
+    def longest(block_p: int) -> tuple[int, int]:
+        """Register tiles of the thread that has most, and among equal ones the fewer blocks."""
+        return ceil_div(images * ceil_div(rows, block_p), threads) * ceil_div(block_p * block_q, mr), -block_p
+
+    block_p = min(range(1, most + 1), key=longest)
+    # A cut of the panels repeats the transforms of the input, so it is only made where threads would have no work.
+    pieces = min(panels, ceil_div(threads, images * ceil_div(rows, block_p)))
     return Settings(m, mr, nv, block_p, block_q, ceil_div(panels, pieces))
 
 
