@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import numbaconv as nc
 
+Array = np.ndarray[Any, Any]
 
-def _operands() -> tuple[np.ndarray, np.ndarray]:
+
+def _operands() -> tuple[Array, Array]:
     return np.ones((1, 1, 8, 8), np.float32), np.ones((1, 1, 3, 3), np.float32)
 
 

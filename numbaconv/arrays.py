@@ -90,6 +90,6 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs:
 def _overlap(a: Array, b: Array) -> bool:
     """Whether two arrays share an element; when that is too hard to find out, they count as sharing."""
     try:
-        return bool(np.shares_memory(a, b, max_work=10_000))  # type: ignore[arg-type]
+        return bool(np.shares_memory(a, b, max_work=10_000))  # type: ignore[arg-type, unused-ignore]
     except np.exceptions.TooHardError:
         return True

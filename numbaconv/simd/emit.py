@@ -77,6 +77,21 @@ def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
+def store_lanes(builder: ir.IRBuilder, vec: Vec, value: ir.Value, pointer: ir.Value, count: int) -> None:
+    """Store the first ``count`` lanes, a number known now.
+
+    AVX-512 has a mask for it. On AVX2 a masked store is slow; there LLVM splits a store of, say, 6 lanes into one of
+    4 and one of 2, with which `direct` on AVX-512 ran at 77 % of the peak in a 1 x 1 of 160 channels, not 82 %.
+    """
+    if count == vec.lanes:
+        store(builder, vec, value, pointer)
+    elif vec.lanes * vec.itemsize == 64:
+        bits = [int(lane < count) for lane in range(vec.lanes)]
+        masked_store(builder, vec, value, pointer, ir.Constant(ir.VectorType(ir.IntType(1), vec.lanes), bits))
+    else:
+        store(builder, vec, shuffle(builder, value, value, list(range(count))), pointer)
+
+
 def fma(builder: ir.IRBuilder, vec: Vec, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """``a * b + c`` rounded once."""
     return call(builder, f"llvm.fma.{mangled(vec)}", vec.llvm, [a, b, c])

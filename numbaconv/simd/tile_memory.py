@@ -194,10 +194,7 @@ def store_transposed(
                     for g, group in enumerate(groups):
                         pointer = emit.element(context, builder, a, array, emit.plus(builder, column, g * lanes))
                         filled = min(lanes, tile.rows - g * lanes)
-                        # LLVM splits a store of, say, 6 lanes into one of 4 and one of 2: no mask on AVX2.
-                        emit.store(
-                            builder, vec, emit.shuffle(builder, group[j], group[j], list(range(filled))), pointer
-                        )
+                        emit.store_lanes(builder, vec, group[j], pointer, filled)
                     column = builder.add(column, step)
             with part:
                 column = start
