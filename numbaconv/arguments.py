@@ -38,7 +38,7 @@ def as_int(name: str, value: object, least: int) -> int:
     4
     """
     wanted = f"{name}: expected an integer of at least {least}"
-    if isinstance(value, bool):
+    if type(value).__name__ in ("bool", "bool_"):  # NumPy's too, some versions of which pass for an index
         raise TypeError(f"{wanted}, got {value!r}")
     try:
         number = operator.index(cast(SupportsIndex, value))

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -198,9 +199,9 @@ def test_wisdom_that_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bar_and_narrow_table_on_a_terminal(network: Path) -> None:
     pty = pytest.importorskip("pty")
-    termios = pytest.importorskip("termios")
+    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (50, 80))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 50, 80, 0, 0))
     environment = {**os.environ, "TERM": "xterm"}
     with subprocess.Popen([*PROGRAM, "tune", network], stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
