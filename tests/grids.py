@@ -57,6 +57,9 @@ _DESCRIPTORS = (
     "mb1ic3id4ih5iw6oc5od4oh5ow6kd3kh3kw3pd1ph1pw1",
     "mb1ic2id7ih5iw9oc4od4oh3ow3kd2kh3kw2sd2sh2sw3pd1ph1pw0",
     "g4mb1ic4id4ih5iw17oc8od4oh5ow17kd3kh3kw3pd1ph1pw1",
+    # 1 x 1 whose output is as large as its input, and yet sees other pixels, by stride and padding
+    "mb1ic3ih1iw99oc9oh1ow99kh1kw1sh1sw2ph0pw50",
+    "mb1ic3ih1iw99oc9oh1ow99kh1kw1sh2sw1ph1pw0",
 )
 
 PROBLEMS = tuple(ConvProblem.parse(descriptor) for descriptor in _DESCRIPTORS)

@@ -34,6 +34,8 @@ TILES = {
 }
 #: Rows of a panel: 256 rows of 48 float32 are 48 KiB. From 128 to 256 the speed is the same within 3 %.
 _PANEL_ROWS = 256
+#: Channels ahead of which lines are asked for, since a panel's rows are a plane apart: 64 to 64 channels of 1 x 1 ran
+#: at 83 % of the peak with 8, at 76 % with 32.
 _AHEAD = 8
 
 
@@ -135,7 +137,7 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
         # A row of pixels of which each sees itself needs no expansion: its panel is copied while the first tile runs.
         plane = g.D * g.H * g.W
-        copied = pixels == plane and g.Q == plane and taps == 1
+        copied = pixels == plane and g.Q == plane and taps == 1 and g.stride_w == 1 and g.pad_d + g.pad_h + g.pad_w == 0
         for c in range(0, C, g.block_c):
             bc = min(g.block_c, C - c)
             channels = ((n * g.G + group) * C + c) * plane
