@@ -62,7 +62,7 @@ class Plan:
     seconds: float
     origin: str
     times: Mapping[str, float] = field(default_factory=dict)
-    _constant: list[tuple[object, Array]] = field(default_factory=list, repr=False)
+    _constant: list[tuple[object, Array]] = field(default_factory=list, init=False, repr=False)
 
     def __call__(self, input: Array, weight: Array, bias: Array | None = None, *, out: Array | None = None) -> Array:
         """Convolve arrays of the planned shapes.
@@ -102,10 +102,13 @@ class Plan:
         check_shape("weight", w, self.problem.weight_shape)
         if not self.problem.constant_weight:
             return self.convolve(x, w, bias, out)
-        if not (self._constant and self._constant[0][0] is weight):
+        # Looked at once: another thread may put its own weight there at any time.
+        kept = self._constant[0] if self._constant else None
+        if kept is None or kept[0] is not weight:
             check_same_type("weight", w, dtype)
-            self._constant[:] = [(weight, self.prepare(w))]
-        return self.convolve(x, w, bias, out, prepared=self._constant[0][1])
+            kept = weight, self.prepare(w)
+            self._constant[:] = [kept]
+        return self.convolve(x, w, bias, out, prepared=kept[1])
 
     def convolve(
         self, x: Array, w: Array, bias: object, out: object, prepared: Array | None = None, unbatched: bool = False
