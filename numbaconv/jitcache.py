@@ -81,7 +81,6 @@ class KernelCache(_Cache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._name = function.__qualname__
-        self._enabled = True
 
     @property
     def cache_path(self) -> str:
@@ -114,10 +113,10 @@ class KernelCache(_Cache):
             _warn_once(f"compiled kernels are not kept, each process compiles again: {error}")
 
     def enable(self) -> None:
-        self._enabled = True
+        """It is always on."""
 
     def disable(self) -> None:
-        self._enabled = False
+        """Nothing here turns it off; a folder that cannot be written does."""
 
     def flush(self) -> None:
         """Nothing is held back: a file is written when its kernel is compiled."""

@@ -10,8 +10,18 @@ import numpy as np
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile_memory import load_columns, load_even, prefetch_rows, store_part, store_tile, transpose
 from numbaconv.simd.vec import get, put
+from numbaconv.workspace import LINE
 
 Array = np.ndarray[Any, Any]
+
+
+def pitch_apart(channels: int, itemsize: int) -> int:
+    """Elements from one staged pixel to the next: the channels, and a cache line where pixels would collide.
+
+    The 14 pixels of a tile at a distance of 4 KiB fall into one set of the L1 cache, whose 12 ways they exceed:
+    1024 channels ran at 79 GFLOP/s, and at 189 with the line. At 1 KiB the gain was 8 %.
+    """
+    return channels + LINE // itemsize if channels * itemsize % 1024 == 0 else channels
 
 
 @functools.cache

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Packing, Schedule
-from numbaconv.algorithms.staging import channels_last_stager
+from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work
@@ -183,10 +183,9 @@ def _sizes(problem: ConvProblem, settings: Settings, machine: Machine) -> tuple[
 
 
 def _pitch(problem: ConvProblem, machine: Machine) -> int:
-    """Whole vectors of channels, and a cache line where pixels would meet in the same sets (see `direct`)."""
-    lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
-    pitch = ceil_div(problem.in_channels // problem.groups, lanes) * lanes
-    return pitch + LINE // size if pitch * size % 1024 == 0 else pitch
+    """Elements from one staged pixel to the next: whole vectors of channels."""
+    lanes = machine.lanes(problem.dtype)
+    return pitch_apart(ceil_div(problem.in_channels // problem.groups, lanes) * lanes, ITEM_SIZE[problem.dtype])
 
 
 def applicable(problem: ConvProblem) -> str | None:
