@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from numbaconv import runtime, wisdom
+from numbaconv import parallel, wisdom
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,7 @@ def own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("NUMBACONV_WISDOM", str(tmp_path / "wisdom.jsonl"))
     monkeypatch.chdir(tmp_path)
     wisdom.clear()
-    threads = runtime.get_num_threads()
+    threads = parallel.get_num_threads()
     yield
-    runtime.set_num_threads(threads)
+    parallel.set_num_threads(threads)
     wisdom.clear()

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from numbaconv import networks, runtime
+from numbaconv import networks, parallel
 from numbaconv.networks import Layer
 from numbaconv.peak import measure_peak
 from numbaconv.planner import allowed, plan_problem
 from numbaconv.problem import ConvProblem
 
-_THREADS = sorted({1, runtime.max_threads()})
+_THREADS = sorted({1, parallel.max_threads()})
 
 
 def _cases() -> list[object]:

@@ -5,10 +5,10 @@ from importlib.metadata import version
 from numbaconv import wisdom
 from numbaconv.functional import conv1d, conv2d, conv3d
 from numbaconv.layers import Conv1d, Conv2d, Conv3d
+from numbaconv.parallel import get_num_threads, set_num_threads
 from numbaconv.plan import Plan
 from numbaconv.planner import plan
 from numbaconv.problem import ConvProblem
-from numbaconv.runtime import get_num_threads, set_num_threads
 
 __version__ = version("numbaconv")
 

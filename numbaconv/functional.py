@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from numbaconv import runtime, wisdom
+from numbaconv import parallel, wisdom
 from numbaconv.arguments import ActivationLike, AxesLike
 from numbaconv.arrays import DTYPE_NAMES, as_operand
 from numbaconv.padding import PaddingLike
@@ -143,7 +143,7 @@ def _convolve(
     unbatched = x.ndim == axes + 1
     key = (
         axes, x.shape, w.shape, DTYPE_NAMES[x.dtype], stride, padding, dilation, groups, activation, algorithm,
-        accuracy, os.environ.get("NUMBACONV_ACCURACY"), runtime.get_num_threads(), wisdom.generation(),
+        accuracy, os.environ.get("NUMBACONV_ACCURACY"), parallel.get_num_threads(), wisdom.generation(),
     )  # fmt: skip
     try:
         plan = _plan(*key)

@@ -28,7 +28,16 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 _PACKAGE = Path(__file__).parent
-_KERNEL_SOURCES = ("jitcache.py", "runtime.py", "geometry.py", "cooktoom.py", "simd/*.py", "algorithms/*.py")
+_KERNEL_SOURCES = (
+    "jitcache.py",
+    "runtime.py",
+    "team.py",
+    "parallel.py",
+    "geometry.py",
+    "cooktoom.py",
+    "simd/*.py",
+    "algorithms/*.py",
+)
 
 
 def user_cache_dir() -> Path:

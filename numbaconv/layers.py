@@ -6,7 +6,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from numbaconv import runtime, wisdom
+from numbaconv import parallel, wisdom
 from numbaconv.arguments import ActivationLike, AxesLike, as_int, normalise_accuracy
 from numbaconv.arrays import as_operand, check_same_type, check_shape
 from numbaconv.padding import PaddingLike
@@ -95,7 +95,7 @@ class _Conv:
         return self._planned(tuple(input_shape))[0]
 
     def _planned(self, shape: tuple[int, ...]) -> tuple[Plan, Array]:
-        key = (shape, runtime.get_num_threads(), wisdom.generation())
+        key = (shape, parallel.get_num_threads(), wisdom.generation())
         found = self._plans.get(key)
         return self._make_plan(key, shape) if found is None else found
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numbaconv import runtime
+from numbaconv import parallel, runtime
 from numbaconv.geometry import GEOMETRY
 from numbaconv.machine import this_machine
 from numbaconv.runtime import Dispatcher, jit
@@ -62,7 +62,7 @@ def measure_peak(dtype: str, threads: int) -> float:
     geometry = np.zeros(1, GEOMETRY)
 
     def run() -> None:
-        runtime.drive(address, tasks, x, w, rest, rest, workspaces, geometry)
+        parallel.drive(address, tasks, x, w, rest, rest, workspaces, geometry)
 
     seconds = time_in_turn({"peak": run}, rounds=40)["peak"].least
     return 2.0 * _MR * nr * _KC * _SUMS * tasks / seconds

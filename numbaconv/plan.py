@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from numbaconv import runtime
+from numbaconv import parallel, runtime
 from numbaconv.algorithms import ALGORITHMS, Algorithm, Packing, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import as_operand, check_out, check_same_type, check_shape
@@ -149,7 +149,7 @@ class Plan:
                 self._pack(packing, w, prepared)
             weights = w if prepared is None else prepared
             workspaces = rows_of(block, workers, self.schedule.workspace, dtype)
-            runtime.drive(self._address, self.schedule.tasks, x, weights, bias, y, workspaces, self.schedule.geometry)
+            parallel.drive(self._address, self.schedule.tasks, x, weights, bias, y, workspaces, self.schedule.geometry)
         finally:
             POOL.give_back(block)
 
@@ -170,7 +170,7 @@ class Plan:
             aligned_empty(rows_nbytes(workers, schedule.workspace, dtype), "uint8"), workers, schedule.workspace, dtype
         )
         address = runtime.kernel_address(packing.kernel(), dtype, GEOMETRY)
-        runtime.drive(address, schedule.tasks, weight, weight, weight, packed, workspaces, schedule.geometry)
+        parallel.drive(address, schedule.tasks, weight, weight, weight, packed, workspaces, schedule.geometry)
 
     def compile(self) -> None:
         """Compile the plan's kernels, or load them from the disk cache, now rather than at the first call."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import SupportsIndex
 
-from numbaconv import runtime, wisdom
+from numbaconv import parallel, wisdom
 from numbaconv.algorithms import ALGORITHMS, Algorithm
 from numbaconv.algorithms.algorithm import tile_shape
 from numbaconv.arguments import ActivationLike, AxesLike
@@ -92,7 +92,7 @@ def plan_problem(
     if effort not in wisdom.EFFORTS:
         raise ValueError(f"effort: expected one of {', '.join(wisdom.EFFORTS)}, got {effort!r}")
     table = allowed(problem, algorithm)
-    count = runtime.get_num_threads() if threads is None else threads
+    count = parallel.get_num_threads() if threads is None else threads
     known = wisdom.lookup(problem, count)
     if known is not None and wisdom.EFFORTS.index(known.effort) >= wisdom.EFFORTS.index(effort):
         recalled = _recalled(problem, count, known, table)

@@ -8,7 +8,7 @@ import pytest
 from command import Result, run, run_all
 
 import numbaconv
-from numbaconv import runtime
+from numbaconv import parallel
 from numbaconv.algorithms import ALGORITHMS
 from numbaconv.machine import this_machine
 from numbaconv.planner import allowed, plan_problem
@@ -134,11 +134,11 @@ def test_info_is_of_this_machine(results: dict[str, Result]) -> None:
     report, machine = results["info --json"].json, this_machine()
     assert (report["cpu"], report["registers"]) == (machine.name, machine.registers)
     assert report["vector_bits"] == 8 * machine.vector_bytes
-    assert report["max_threads"] == runtime.max_threads()
-    assert report["threading_layer"] == runtime.threading_layer()
+    assert report["max_threads"] == parallel.max_threads()
+    assert report["threading_layer"] == parallel.threading_layer()
     assert report["versions"]["numbaconv"] == numbaconv.__version__
     for dtype in ("float32", "float64"):
-        assert report["peak_gflops"][dtype].keys() == {"1", str(runtime.max_threads())}
+        assert report["peak_gflops"][dtype].keys() == {"1", str(parallel.max_threads())}
         assert all(rate > 0 for rate in report["peak_gflops"][dtype].values())
     for word in (machine.name, "L1", "threading layer", "float64", "numba ", "cache", "wisdom", "records"):
         assert word in results["info"].out

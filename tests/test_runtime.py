@@ -17,10 +17,11 @@ import pytest
 from naive import Array, convolve, integers
 
 import numbaconv as nc
-from numbaconv import runtime
+from numbaconv import parallel
+from numbaconv.team import Team
 from numbaconv.workspace import WorkspacePool
 
-MOST = runtime.max_threads()
+MOST = parallel.max_threads()
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def test_set_num_threads(n: int) -> None:
 def test_workers_share_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call has as many workspaces as threads, or as tasks where those are fewer."""
     seen: list[int] = []
-    monkeypatch.setattr(runtime, "drive", lambda *args: seen.append(len(args[6])))
+    monkeypatch.setattr(parallel, "drive", lambda *args: seen.append(len(args[6])))
     x, w, _ = case(5)
     for n in (1, MOST):
         nc.set_num_threads(n)
@@ -73,7 +74,7 @@ def test_workers_share_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="TBB has wheels for x86-64 only")
 def test_layer_is_tbb() -> None:
-    assert runtime.threading_layer() == "tbb"
+    assert parallel.threading_layer() == "tbb"
 
 
 def test_many_python_threads_at_once() -> None:
@@ -132,7 +133,7 @@ def test_workspaces_are_given_back_when_a_call_fails(monkeypatch: pytest.MonkeyP
     def fail(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runtime, "drive", fail)
+    monkeypatch.setattr(parallel, "drive", fail)
     with pytest.raises(KeyboardInterrupt):
         planned(x, w)
     assert len(pool._free) == 1
@@ -144,7 +145,7 @@ import os, sys, threading
 import numpy as np
 import numbaconv as nc
 from naive import integers, convolve
-from numbaconv import runtime
+from numbaconv import parallel
 
 x, w = integers((2, 4, 14, 14), "float32"), integers((8, 4, 3, 2), "float32", 1)
 y = convolve(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1))
@@ -171,7 +172,7 @@ if not child:
     sys.stdout.flush()
     os._exit(bool(wrong))
 _, status = os.waitpid(child, 0)
-print(runtime.threading_layer(), wrong, status)
+print(parallel.threading_layer(), wrong, status)
 """
 
 
@@ -190,3 +191,42 @@ def python(program: str, **environment: str) -> str:
 @pytest.mark.parametrize("layer", ["tbb", "omp", "workqueue"])
 def test_forks_and_threads_with_every_layer(layer: str) -> None:
     assert python(FORKING, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2") == f"{layer} [] 0"
+
+
+#: Calls with the workers awake, then asleep, then at once from two threads; the last call ends just before the process.
+RESTING = """
+import threading, time
+import numpy as np
+import numbaconv as nc
+from naive import integers, convolve
+
+x, w = integers((2, 4, 14, 14), "float32"), integers((8, 4, 3, 2), "float32", 1)
+y = convolve(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1))
+for pause in (0, 0, 0.05, 0.0003, 0.0002, 0.05, 0):
+    time.sleep(pause)
+    for dtype in ("float32", "float64"):
+        assert np.array_equal(nc.conv2d(x.astype(dtype), w.astype(dtype)), y)
+print(sum(thread.name.startswith("numbaconv") for thread in threading.enumerate()))
+nc.conv2d(x, w)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a team is made of POSIX threads")
+def test_workers_wake_and_end_with_the_process() -> None:
+    assert python(RESTING, NUMBA_NUM_THREADS="2") == "1"
+
+
+def test_a_call_that_finds_the_team_taken_runs_by_numbas_layer() -> None:
+    x, w, y = case(4)
+    with parallel._team._leading:
+        np.testing.assert_array_equal(nc.conv2d(x, w, padding=1), y)
+
+
+def test_a_dismissed_team_leaves_the_work_to_its_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+    team = Team()
+    monkeypatch.setattr(parallel, "_team", team)
+    x, w, y = case(2)
+    for _ in range(2):
+        np.testing.assert_array_equal(nc.conv2d(x, w, padding=1), y)
+        team.dismiss()
+    assert not [thread for thread in team._workers if thread.is_alive()]

@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from numbaconv import networks, runtime
+from numbaconv import networks, parallel
 from numbaconv.arguments import normalise_accuracy, normalise_dtype
 from numbaconv.networks import Layer
 from numbaconv.problem import ConvProblem
@@ -55,11 +55,11 @@ _UNBOUNDED = 100_000
 def use_threads(threads: int | None) -> int:
     """Compute with so many threads from here on, or with as many as there are; returns their number."""
     if threads is None:
-        return runtime.get_num_threads()
-    most = runtime.max_threads()
+        return parallel.get_num_threads()
+    most = parallel.max_threads()
     if not 1 <= threads <= most:
         raise ValueError(f"threads: expected 1 to {most}, got {threads} (NUMBA_NUM_THREADS sets the most)")
-    runtime.set_num_threads(threads)
+    parallel.set_num_threads(threads)
     return threads
 
 

@@ -9,7 +9,7 @@ import llvmlite
 import numba
 import numpy as np
 
-from numbaconv import __version__, runtime, wisdom
+from numbaconv import __version__, parallel, wisdom
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cli.common import AsJson, new_table, plural, print_json, print_table
 from numbaconv.jitcache import user_cache_dir
@@ -34,7 +34,7 @@ def info(as_json: AsJson = False) -> None:
 
 
 def _report() -> dict[str, Any]:
-    machine, threads = this_machine(), sorted({1, runtime.max_threads()})
+    machine, threads = this_machine(), sorted({1, parallel.max_threads()})
     records = wisdom.records()
     return {
         "cpu": machine.name,
@@ -43,9 +43,9 @@ def _report() -> dict[str, Any]:
         "lanes": {dtype: machine.lanes(dtype) for dtype in ITEM_SIZE},
         "registers": machine.registers,
         "cache_bytes": {"l1": machine.l1, "l2": machine.l2, "l3": machine.l3},
-        "threads": runtime.get_num_threads(),
-        "max_threads": runtime.max_threads(),
-        "threading_layer": runtime.threading_layer(),
+        "threads": parallel.get_num_threads(),
+        "max_threads": parallel.max_threads(),
+        "threading_layer": parallel.threading_layer(),
         "peak_gflops": {
             dtype: {str(count): measured_peak(dtype, count) / 1e9 for count in threads} for dtype in ITEM_SIZE
         },

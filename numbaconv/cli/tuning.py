@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from numbaconv import runtime
+from numbaconv import parallel
 from numbaconv.cli.common import title
 from numbaconv.cli.progress import LayerProgress
 from numbaconv.networks import Layer
@@ -69,7 +69,7 @@ def tune_layers(
         Seconds after which no layer is begun that wisdom does not know.
     progress : LayerProgress
     """
-    tuning = Tuning(layers, effort, runtime.get_num_threads())
+    tuning = Tuning(layers, effort, parallel.get_num_threads())
     end = math.inf if budget is None else time.monotonic() + budget
     with _interruptible() as was_interrupted:
         try:

@@ -1,0 +1,153 @@
+"""Threads: who runs a call's tasks, how many there are, and what a fork leaves of them.
+
+A call is led by the team of this process (`team`). Where that is taken, two Python threads computing at once, or where
+there is none, Numba's threading layer runs the call as one parallel loop.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import operator
+import os
+import sys
+import sysconfig
+import threading
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from numba import prange
+from numba.np.ufunc import parallel as numba_parallel
+
+from numbaconv.runtime import Array, call_address, fetch_add, jit
+from numbaconv.team import Team
+
+
+def _drive(
+    address: int,
+    tasks: int,
+    x: Array,
+    w: Array,
+    bias: Array,
+    y: Array,
+    workspaces: Array,
+    geometry: Array,
+) -> None:
+    """Run tasks 0 to ``tasks - 1`` of a kernel; worker ``i`` owns row ``i`` of ``workspaces``.
+
+    Workers draw tasks as they finish them, which balances a machine whose cores are not equally free. What a
+    task computes does not depend on who runs it, so results have the same bits for every number of threads.
+    """
+    counter = np.zeros(1, np.int64)
+    for worker in prange(workspaces.shape[0]):
+        task = fetch_add(counter, 0, 1)
+        while task < tasks:
+            call_address(address, task, x, w, bias, y, workspaces[worker], geometry)
+            task = fetch_add(counter, 0, 1)
+
+
+drive_serial = jit(_drive)
+_drive_parallel = jit(_drive, parallel=True)
+
+_entry_lock = threading.Lock()
+_forked_with_layer: str | None = None
+_team = Team()
+
+
+def _preload_tbb() -> None:
+    """Load the TBB of the ``tbb`` wheel, which lies where Numba's loader does not look."""
+    name = {"linux": "libtbb.so.12", "darwin": "libtbb.12.dylib"}.get(sys.platform, "tbb12.dll")
+    roots = dict.fromkeys((sys.prefix, sys.base_prefix, sysconfig.get_config_var("userbase") or sys.prefix))
+    for root in roots:
+        for folder in ("lib", "Library/bin"):
+            path = Path(root) / folder / name
+            if path.exists():
+                ctypes.CDLL(str(path), mode=getattr(ctypes, "RTLD_GLOBAL", 0))
+                return
+
+
+@functools.cache
+def threading_layer() -> str:
+    """Name of Numba's threading layer ("tbb", "omp" or "workqueue"), started if it was not."""
+    _preload_tbb()
+    numba_parallel._launch_threads()
+    return str(numba.threading_layer())
+
+
+def _after_fork_in_child() -> None:
+    global _forked_with_layer, _entry_lock, _team
+    _entry_lock = threading.Lock()
+    _team = Team()
+    if threading_layer.cache_info().currsize:
+        _forked_with_layer = threading_layer()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(lambda: _team.dismiss())
+
+
+def drive(*args: Any) -> None:
+    """Run a kernel's tasks on as many threads as ``workspaces`` has rows; safe from any thread and after a fork.
+
+    Of Numba's layers GNU OpenMP kills a forked child that starts a parallel region, and the pool of the work queue does
+    not survive the fork, so there the serial twin runs; the work queue also aborts when two Python threads enter
+    at once, so they take turns. TBB, which is a requirement wherever it has wheels, needs neither.
+    """
+    if len(args[6]) == 1:
+        drive_serial(*args)
+    elif not (_team.available and _team.lead(*args)):
+        _drive_by_layer(*args)
+
+
+def _drive_by_layer(*args: Any) -> None:
+    if _forked_with_layer in ("omp", "workqueue"):
+        drive_serial(*args)
+    elif threading_layer() == "workqueue":
+        with _entry_lock:
+            _drive_parallel(*args)
+    else:
+        _drive_parallel(*args)
+
+
+def get_num_threads() -> int:
+    """Number of threads a convolution uses in the calling thread."""
+    threading_layer()  # Numba starts its threads when it is asked, and without our TBB it would choose another layer
+    return int(numba.get_num_threads())
+
+
+def max_threads() -> int:
+    """The most threads this process can use, fixed when Numba starts (``NUMBA_NUM_THREADS``)."""
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def set_num_threads(n: int) -> None:
+    """Use ``n`` threads in convolutions called from this Python thread.
+
+    Parameters
+    ----------
+    n : int
+        1 to the number of threads Numba was started with (its ``NUMBA_NUM_THREADS``, all cores by default).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is no integer or out of range.
+
+    Examples
+    --------
+    >>> import numbaconv as nc
+    >>> nc.set_num_threads(1)
+    >>> nc.get_num_threads()
+    1
+    """
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"n: expected a number of threads as an int, got {n!r}")
+    count = operator.index(n)
+    if not 1 <= count <= max_threads():
+        raise ValueError(f"n: expected 1 to {max_threads()} threads, got {count}")
+    threading_layer()
+    numba.set_num_threads(count)
