@@ -15,7 +15,7 @@ import pytest
 from naive import operands, solve
 
 import numbaconv as nc
-from numbaconv import functional, measure, planner, runtime, wisdom
+from numbaconv import functional, measure, parallel, planner, runtime, wisdom
 from numbaconv.algorithms import ALGORITHMS
 from numbaconv.machine import this_machine
 from numbaconv.plan import Plan
@@ -74,7 +74,7 @@ def record(problem: ConvProblem, algorithm: str) -> Record:
 
 def test_estimate_neither_compiles_nor_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even for a layer, whatever is asked of the plan but to compute."""
-    forbid(monkeypatch, (runtime, "kernel_address"), (runtime, "drive"), (measure, "time_in_turn"))
+    forbid(monkeypatch, (runtime, "kernel_address"), (parallel, "drive"), (measure, "time_in_turn"))
     for descriptor in VARIOUS:
         for name in ("auto", "reference"):
             planned = plan_problem(ConvProblem.parse(descriptor), algorithm=name)

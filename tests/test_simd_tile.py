@@ -188,11 +188,15 @@ def test_only_square_tiles_of_one_vector_transpose() -> None:
 
 
 @functools.cache
-def correlation(rows: int, vectors: int, lanes: int, R: int, S: int, sh: int, sw: int, dh: int, dw: int) -> Any:
+def correlation(
+    rows: int, vectors: int, lanes: int, R: int, S: int, sh: int, sw: int, dh: int, dw: int, inside: int
+) -> Any:
     @numba.njit
-    def kernel(w: Array, x: Array, line: int, pitch: int, out: Array, ld: int) -> None:
+    def kernel(
+        w: Array, x: Array, start: int, width: int, window: tuple[int, ...], blank: Array, out: Array, ld: int
+    ) -> None:
         acc = tile.zeros(x, rows, vectors, lanes)
-        acc = correlate(acc, w, 1, x, 1, line, pitch, (R, S), (sh, sw), (dh, dw))
+        acc = correlate(acc, w, 1, x, start, width, window, blank, (R, S), (sh, sw), (dh, dw), inside)
         memory.store_tile(acc, out, 0, ld)
 
     return kernel
@@ -207,6 +211,7 @@ def correlation(rows: int, vectors: int, lanes: int, R: int, S: int, sh: int, sw
         ((2, 3), (3, 2), (1, 3)),
         ((3, 2), (1, 3), (2, 2)),
         ((1, 4), (5, 4), (1, 1)),
+        ((4, 4), (1, 1), (1, 1)),
     ],
 )
 @pytest.mark.parametrize(("dtype", "lanes", "rows", "vectors"), [SHAPES[1], SHAPES[3], ("float32", 16, 4, 2)])
@@ -214,17 +219,27 @@ def test_correlate(
     dtype: str, lanes: int, rows: int, vectors: int, taps: tuple[int, int], strides: tuple[int, int],
     dilations: tuple[int, int],
 ) -> None:  # fmt: skip
-    """Rows whose columns are sorted by their remainder, with NaN wherever no tap is."""
+    """A window with the tile inside, and windows that cut it at each side, with NaN wherever nothing may be read."""
     (R, S), (sh, sw), (dh, dw), nr = taps, strides, dilations, vectors * lanes
     height, width = (rows - 1) * sh + (R - 1) * dh + 1, (nr - 1) * sw + (S - 1) * dw + 1
-    x, w = integers((1, 1, height, width), dtype), integers((1, 1, R, S), dtype, 1)
-    pitch = -(-width // sw) + 1
-    staged = np.full((height, sw, pitch), np.nan, dtype)
-    for remainder in range(sw):
-        columns = x[0, 0, :, remainder::sw]
-        staged[:, remainder, : columns.shape[1]] = columns
-    target, nothing = Target(rows, nr, dtype), np.full(1, np.nan, dtype)
-    kernel = correlation(rows, vectors, lanes, R, S, sh, sw, dh, dw)
-    kernel(np.append(nothing, w), np.append(nothing, staged), sw * pitch, pitch, target.flat, target.ld)
-    target.expected[:, :nr] = convolve(x, w, stride=strides, padding=((0, 0),) * 2, dilation=dilations)[0, 0]
-    target.check()
+    w = integers((1, 1, R, S), dtype, 1)
+    reach = width + lanes * (sw + 1)
+    blank = np.zeros(reach, dtype)
+    for top, bottom, left, right in ((0, 0, 0, 0), (1, 0, 0, 0), (0, 2, 1, 0), (2, 1, 0, 3), (0, 0, 5, width - 6)):
+        seen = np.zeros((height, width), bool)
+        seen[top : height - bottom, left : width - right] = True
+        x = integers((1, 1, height, width), dtype) * seen
+        around = np.full((height + 4, 2 * reach), np.nan, dtype)
+        around[2 : 2 + height, reach : reach + width][seen] = x[0, 0][seen]
+        whole = (top, bottom, left, right) == (0, 0, 0, 0)
+        if whole:
+            around[2 : 2 + height, reach + width :] = 0  # with the literal `inside`, whole vectors are read
+        target = Target(rows, nr, dtype)
+        kernel = correlation(rows, vectors, lanes, R, S, sh, sw, dh, dw, int(whole))
+        window = (-top, height - top - bottom, left, width - right)
+        kernel(
+            np.append(np.full(1, np.nan, dtype), w), around.ravel(), 2 * 2 * reach + reach, 2 * reach, window, blank,
+            target.flat, target.ld,
+        )  # fmt: skip
+        target.expected[:, :nr] = convolve(x, w, stride=strides, padding=((0, 0),) * 2, dilation=dilations)[0, 0]
+        target.check()

@@ -56,6 +56,11 @@ def first_lanes(builder: ir.IRBuilder, vec: Vec, count: ir.Value) -> ir.Value:
     return builder.icmp_signed("<", lane_numbers, splat(builder, builder.trunc(count, I32), vec.lanes))
 
 
+def between(builder: ir.IRBuilder, vec: Vec, begin: ir.Value, end: ir.Value) -> ir.Value:
+    """Mask of the lanes from ``begin`` to ``end - 1``."""
+    return builder.and_(builder.not_(first_lanes(builder, vec, begin)), first_lanes(builder, vec, end))
+
+
 def masked_load(builder: ir.IRBuilder, vec: Vec, pointer: ir.Value, mask: ir.Value) -> ir.Value:
     """Load the lanes of the mask, 0 in the others, whose memory is not touched."""
     typed = builder.bitcast(pointer, vec.llvm.as_pointer())
@@ -105,6 +110,27 @@ def clip(builder: ir.IRBuilder, value: ir.Value, low: ir.Value, high: ir.Value) 
 
 def shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: list[int]) -> ir.Value:
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
+
+
+def every(builder: ir.IRBuilder, vectors: list[ir.Value], first: int, step: int, lanes: int) -> ir.Value:
+    """Element ``first`` of vectors laid end to end and every ``step``-th after it, up to the last of the vectors."""
+    elements = [first + step * lane for lane in range(lanes)]
+    if elements == list(range(lanes)):
+        return vectors[0]
+    value = shuffle(builder, vectors[0], vectors[min(1, len(vectors) - 1)], [min(e, 2 * lanes - 1) for e in elements])
+    for v in range(2, len(vectors)):
+        # Lanes whose elements come before vector v have been picked.
+        picks = [lane if e < v * lanes else lanes + min(e - v * lanes, lanes - 1) for lane, e in enumerate(elements)]
+        value = shuffle(builder, value, vectors[v], picks)
+    return value
+
+
+def opaque(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
+    """The same address, of which LLVM does not know that it is: what is loaded from it again, it loads again."""
+    number = ir.IntType(64)
+    kind = ir.FunctionType(number, [number])
+    value = builder.asm(kind, "", "=r,0", [builder.ptrtoint(pointer, number)], False)
+    return builder.inttoptr(value, pointer.type)
 
 
 def interleave(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: int) -> tuple[ir.Value, ir.Value]:
