@@ -10,7 +10,7 @@ High-Performance Deep Learning Convolutions on SIMD Architectures" (SC 2018).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from numbaconv.algorithms.algorithm import Algorithm, Array, Packing, Schedule
 from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.cost import FMA_PER_CYCLE, MOVED, Work
+from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, TILE_OVERHEAD, Work
 from numbaconv.geometry import ceil_div, even_block, locate, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -26,14 +26,18 @@ from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
 from numbaconv.simd.tile_memory import load_tile, store_tile, store_transposed
 
-#: Tile shapes (mr, nv): mr * nv accumulators, nv weights and a broadcast value fit the registers, and the usual widths
-#: 7, 14, 28, 56 are multiples of an mr. 7 x 4 has 33 live registers and loses 15 % to spills; for some AArch64 cores
-#: LLVM spills 14 x 2 and 8 x 3.
-TILES = {"avx512": ((14, 2), (7, 2), (8, 3)), "neon": ((7, 3), (7, 2), (12, 2)), "avx2": ((6, 2), (4, 3), (5, 2))}
-
-
-#: Tiles of pixels that a block has at least, if there are so many: they share a panel's way from L3.
-_LEAST_TILES = 8
+#: Tile shapes (mr, nv): mr * nv accumulators, nv weights and a broadcast value fit the registers, and whatever the
+#: length of a row, few of its pixels are left over. 7 x 4 has 33 live registers and loses 15 % to spills; for some
+#: AArch64 cores LLVM spills 14 x 2 and 8 x 3.
+TILES = {
+    "avx512": ((14, 2), (13, 2), (12, 2), (11, 2), (10, 2), (9, 3), (8, 3), (9, 2), (7, 2)),
+    "neon": ((7, 3), (7, 2), (12, 2), (11, 2), (10, 2), (9, 2)),
+    "avx2": ((6, 2), (4, 3), (5, 2)),
+}
+#: Of these, as many as are worth measuring.
+_MOST_CANDIDATES = 3
+#: Cycles that the fetching of a task, and its first steps, cost.
+_TASK_CYCLES = 300.0
 #: Products summed at a stretch, where channels can be cut: a sum of 4608 has an error of 2.9e-6, of four parts 1.2e-6.
 _MOST_SUMMED = 1152
 
@@ -155,8 +159,14 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
     return jit(direct)
 
 
-def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> Settings:
-    """Blocks that keep staged input and a panel of weights in L2, and give each thread four tasks."""
+def _cycles(problem: ConvProblem, mr: int, nv: int) -> float:
+    """Cycles of a register tile from zeros to the output."""
+    kc = problem.in_channels // problem.groups * prod(problem.kernel_size)
+    return kc * mr * nv / (FMA_PER_CYCLE * TILE_EFFICIENCY) + TILE_OVERHEAD
+
+
+def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> tuple[float, Settings]:
+    """Blocks that keep staged input and a panel of weights in L2, cut so that threads finish together; and cycles."""
     size = ITEM_SIZE[problem.dtype]
     C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
     O, P, Q = spatial(problem)[1]
@@ -172,30 +182,51 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     block_p = even_block(P, max(1, 32 * mr // block_q))
     while block_p > 1 and prod(_staged(problem, block_p, block_q)[:2]) * pixel_bytes > machine.l2 * 3 // 4:
         block_p = ceil_div(block_p, 2)
-    images = problem.batch * problem.groups * O
-    wanted = 4 * threads if threads > 1 else 1
-    tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q)
-    # Each piece of the panels stages the block again, which may take a fiftieth of the time that it computes; few
-    # pieces are a multiple of the threads, of which some would be idle else.
-    staged = _staged_pixels(problem, block_p, block_q, lanes)
-    computed = block_p * block_q * prod(problem.kernel_size) * K / (FMA_PER_CYCLE * lanes)
-    needed = ceil_div(threads, max(1, tasks))
-    affordable = max(1, int(computed / (50 * MOVED * staged)) // needed) * needed
-    block_k = ceil_div(panels, min(panels, affordable, ceil_div(wanted, max(1, tasks))))
-    tasks *= ceil_div(panels, block_k)
-    if tasks < wanted:
-        block_p = min(block_p, max(ceil_div(_LEAST_TILES * mr, block_q), block_p * tasks // wanted))
-    return Settings(mr, nv, block_p, block_q, block_c, block_k)
+    images = max(1, problem.batch) * problem.groups * O
+    tile_cycles = _cycles(problem, mr, nv)
+    panel_cycles = C * prod(problem.kernel_size) * nr * size / STREAM_BYTES
+    # A row of a block stages so many cycles' worth of pixels, roughly; the rows of a kernel come on top.
+    (T, R, S), (_, sh, sw) = problem.kernel_size, problem.stride
+    row_cycles = MOVED * C * T * (1 if R == 1 else sh) * (sw if S > 1 or sw > 1 else 1)
+    around = (R - 1) * problem.dilation[1]
+
+    def cut(pieces: int, pieces_k: int) -> tuple[float, int, int, int]:
+        """Cycles of the thread that has most, and the blocks, with at least so many pieces if rows allow them."""
+        p, q, k = block_p, block_q, -(-panels // pieces_k)
+        if P > 1:
+            p = min(p, -(-P * images // pieces))
+        else:
+            q = min(q, ceil_div(ceil_div(Q * images, pieces), mr) * mr)
+        tasks = images * -(-P // p) * -(-Q // q) * -(-panels // k)
+        # Each piece of the panels stages the block again, each block loads the panels again.
+        task = row_cycles * (p + around) * q + k * (p * -(-q // mr) * tile_cycles + panel_cycles) + _TASK_CYCLES
+        return -(-tasks // threads) * task, p, q, k
+
+    ways = [(1, 1)]
+    if threads > 1:
+        ways = [(pieces, 1) for pieces in (threads, 2 * threads, 4 * threads)]
+        ways += [(1, pieces) for pieces in (threads, 4 * threads) if pieces <= panels]
+    cycles, block_p, block_q, block_k = min(cut(*way) for way in ways)
+    return cycles, Settings(mr, nv, block_p, block_q, block_c, block_k)
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
-    """One for each tile, fewest idle pixels and channels first."""
-    K, Q, lanes = problem.out_channels // problem.groups, spatial(problem)[1][2], machine.lanes(problem.dtype)
-    tiles = sorted(
-        TILES[machine.tiles],
-        key=lambda tile: ceil_div(Q, tile[0]) * tile[0] * ceil_div(K, tile[1] * lanes) * tile[1],
-    )
-    return (_blocks(problem, mr, nv, machine, threads) for mr, nv in tiles)
+    """The tiles with the least to do, idle pixels and channels included, and each with its blocks."""
+    K, (_, P, Q), lanes = problem.out_channels // problem.groups, spatial(problem)[1], machine.lanes(problem.dtype)
+    kc = problem.in_channels // problem.groups * prod(problem.kernel_size)
+
+    def cycles(row: int) -> Callable[[tuple[int, int]], float]:
+        return lambda tile: (
+            -(-row // tile[0]) * -(-K // (tile[1] * lanes)) * (kc * tile[0] * tile[1] + 2 * TILE_OVERHEAD)
+        )
+
+    best = sorted(TILES[machine.tiles], key=cycles(Q))[:_MOST_CANDIDATES]
+    tiles = best[:1]
+    if threads > 1 and P * problem.batch * problem.groups == 1:  # a single row may be cut for the threads
+        tiles.append(min(TILES[machine.tiles], key=cycles(-(-Q // threads))))
+    blocks = sorted(_blocks(problem, *tile, machine, threads) for tile in dict.fromkeys(tiles))
+    yield from (settings for _, settings in blocks)
+    yield from (_blocks(problem, *tile, machine, threads)[1] for tile in best if tile not in tiles)
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
