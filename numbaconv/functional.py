@@ -54,7 +54,8 @@ def conv2d(
     out : numpy.ndarray, optional
         Written in place and returned; must not overlap an input.
     algorithm : str
-        "auto", or the name of one: "depthwise", "winograd", "direct", "im2col", "reference".
+        "auto", or the name of one: "depthwise", "winograd", "direct", "im2col", "rows",
+        "reference".
     accuracy : None, "fast", "default" or "strict"
         Which algorithms "auto" may choose. "strict": those that sum the products of the definition; "default": also
         Winograd's of small tiles, with an error of at most 4e-6 of the largest output; "fast": all, up to 2e-5. A NaN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -47,6 +48,19 @@ def spatial(problem: ConvProblem) -> tuple[Axes, Axes]:
         row = (1, 1, prod(problem.in_size))
         return row, row
     return problem.in_size, problem.out_size
+
+
+@functools.lru_cache(maxsize=1024)
+def channels_as_depth(problem: ConvProblem) -> ConvProblem:
+    """The same convolution of one volume: a group's input channels are planes of a single channel.
+
+    In memory the two are the same. The problem must have two axes or one.
+    """
+    C = problem.in_channels // problem.groups
+    return replace(
+        problem, in_channels=problem.groups, in_size=(C, *problem.in_size[1:]),
+        kernel_size=(C, *problem.kernel_size[1:]), axes=3,
+    )  # fmt: skip
 
 
 def geometry(problem: ConvProblem, **blocks: int) -> np.ndarray[Any, Any]:

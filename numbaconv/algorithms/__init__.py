@@ -5,9 +5,10 @@ from numbaconv.algorithms.depthwise import DEPTHWISE
 from numbaconv.algorithms.direct import DIRECT
 from numbaconv.algorithms.im2col import IM2COL
 from numbaconv.algorithms.reference import REFERENCE
+from numbaconv.algorithms.rows import ROWS
 from numbaconv.algorithms.winograd import WINOGRAD
 
 #: Fastest first where all apply, the reference last.
-ALGORITHMS: dict[str, Algorithm] = {row.name: row for row in (DEPTHWISE, WINOGRAD, DIRECT, IM2COL, REFERENCE)}
+ALGORITHMS: dict[str, Algorithm] = {row.name: row for row in (DEPTHWISE, WINOGRAD, DIRECT, IM2COL, ROWS, REFERENCE)}
 
 __all__ = ["ALGORITHMS", "Algorithm", "Packing", "Schedule", "Settings"]

@@ -19,7 +19,7 @@ from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, TILE_OVERHEAD, Work
-from numbaconv.geometry import ceil_div, even_block, locate, spatial
+from numbaconv.geometry import ceil_div, channels_as_depth, even_block, locate, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -59,6 +59,12 @@ class _Staged(NamedTuple):
     rows: int
     columns: int
     pitch: int
+
+
+def _seen(problem: ConvProblem, machine: Machine) -> ConvProblem:
+    """The problem as the kernel sees it: fewer channels than lanes are staged as planes, which is a copy of rows."""
+    few = 1 < problem.in_channels // problem.groups < machine.lanes(problem.dtype)
+    return channels_as_depth(problem) if few and problem.axes < 3 and max(problem.kernel_size) > 1 else problem
 
 
 def _staged(problem: ConvProblem, block_p: int, block_q: int) -> _Staged:
@@ -212,6 +218,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
     """The tiles with the least to do, idle pixels and channels included, and each with its blocks."""
+    problem = _seen(problem, machine)
     K, (_, P, Q), lanes = problem.out_channels // problem.groups, spatial(problem)[1], machine.lanes(problem.dtype)
     kc = problem.in_channels // problem.groups * prod(problem.kernel_size)
 
@@ -231,6 +238,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
     mr, nv, block_p, block_q, block_c, block_k = settings
+    problem = _seen(problem, machine)
     O, P, Q = spatial(problem)[1]
     nr = nv * machine.lanes(problem.dtype)
     K = problem.out_channels // problem.groups
@@ -249,6 +257,7 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
 
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
     mr, nv, block_p, block_q, block_c, block_k = settings
+    problem = _seen(problem, machine)
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
     O, P, Q = spatial(problem)[1]
     C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
@@ -259,7 +268,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     tiles = images * P * row_tiles * panels
     tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q) * ceil_div(panels, block_k)
     staged = tasks * _staged_pixels(problem, block_p, block_q, lanes) * C
-    transposes = C >= lanes and (problem.stride[2] <= 2 or problem.kernel_size[2] > 1)
+    transposes = (C == 1 or C >= lanes) and (problem.stride[2] <= 2 or problem.kernel_size[2] > 1)
     return Work(
         tasks,
         fmas=tiles * kc * mr * nv,
@@ -272,7 +281,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
 
 
 def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packing:
-    return panel_packing(problem, settings.nv, settings.block_c, machine.lanes(problem.dtype))
+    return panel_packing(_seen(problem, machine), settings.nv, settings.block_c, machine.lanes(problem.dtype))
 
 
 DIRECT = Algorithm(

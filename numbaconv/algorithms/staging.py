@@ -9,7 +9,7 @@ import numpy as np
 
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile_memory import load_columns, load_even, prefetch_rows, store_part, store_tile, transpose
-from numbaconv.simd.vec import get, put
+from numbaconv.simd.vec import get, load_between, put, store_first
 from numbaconv.workspace import LINE
 
 Array = np.ndarray[Any, Any]
@@ -35,9 +35,10 @@ def channels_last_stager(lanes: int) -> Dispatcher:
         """Write ``out[out_start:]`` as [rows][columns][C], zeros where the input has none.
 
         Row i is input row ``top + i * row_step`` of ``height``, column j input column ``left + j * column_step``
-        of ``width``; channel c begins at ``x[start + c * plane]``. Reads the input's elements only. With
-        column step 1 or 2 and at least ``lanes`` channels, lanes x lanes blocks are transposed in registers; the last
-        block of channels or columns overlaps the one before rather than be a smaller one.
+        of ``width``; channel c begins at ``x[start + c * plane]``. Reads the input's elements only. Rows of a single
+        channel are copied. With column step 1 or 2 and at least ``lanes`` channels, lanes x lanes blocks are
+        transposed in registers; the last block of channels or columns overlaps the one before rather than be a
+        smaller one.
         """
         first = min(columns, max(0, (column_step - 1 - left) // column_step))
         end = max(first, min(columns, (width - 1 - left) // column_step + 1))
@@ -50,7 +51,10 @@ def channels_last_stager(lanes: int) -> Dispatcher:
             out[to : to + first * pitch] = 0
             out[to + end * pitch : to + columns * pitch] = 0
             source = start + row * width + left
-            if column_step <= 2 and C >= lanes:
+            if C == 1 and column_step == 1 and pitch == 1:
+                for j in range(first, end, lanes):
+                    store_first(load_between(x, source + j, 0, end - j, lanes), out, to + j, end - j)
+            elif column_step <= 2 and C >= lanes:
                 for c_block in range(0, C, lanes):
                     c = min(c_block, C - lanes)
                     for j_block in range(first, end, lanes):

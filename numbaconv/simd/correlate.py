@@ -1,7 +1,8 @@
-"""A small correlation, unrolled whole: the microkernel of convolutions that do not sum over channels."""
+"""Sums over the taps of a kernel, pixels in lanes: microkernels that read the input where it lies, under masks."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -9,10 +10,70 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
 from numbaconv.simd import emit
+from numbaconv.simd.types import Vec
 from numbaconv.simd.vec import Lowering
 
 #: Weights that stay in registers as splats; those of larger kernels are loaded again for every row that needs them.
 _MOST_SPLATS = 9
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What the taps of a kernel's row see of an input row: ``vectors`` vectors for each of ``taps`` taps."""
+
+    vec: Vec
+    vectors: int
+    taps: int
+    stride: int
+    dilation: int
+
+    def sources(self, s: int, j: int) -> tuple[list[int], int]:
+        """Columns at which vectors are loaded for what vector ``j`` of outputs sees by tap ``s``, and where in them.
+
+        A load of 64 bytes nearly always crosses a cache line, which counts as two: with AVX-512 neighbouring vectors
+        are loaded once and shifted in registers. 3 x 3 at 28 x 28 took 33 us so, and 44 with a load for every tap.
+        """
+        lanes = self.vec.lanes
+        first = s * self.dilation + j * lanes * self.stride
+        if lanes * self.vec.itemsize == 64:
+            start = first // lanes * lanes
+            return list(range(start, first + (lanes - 1) * self.stride + 1, lanes)), first - start
+        start = s * self.dilation // self.stride * self.stride + j * lanes * self.stride
+        return [start + v * lanes for v in range(self.stride)], first - start
+
+    @property
+    def columns(self) -> list[int]:
+        """All columns at which vectors are loaded."""
+        return sorted({c for s in range(self.taps) for j in range(self.vectors) for c in self.sources(s, j)[0]})
+
+    def masks(self, builder: ir.IRBuilder, begin: ir.Value, end: ir.Value) -> dict[int, ir.Value]:
+        """For each such column, the lanes that lie from ``begin`` to ``end - 1``."""
+        return {
+            c: emit.between(builder, self.vec, emit.plus(builder, begin, -c), emit.plus(builder, end, -c))
+            for c in self.columns
+        }
+
+    def load(self, builder: ir.IRBuilder, line: ir.Value, masks: dict[int, ir.Value] | None) -> dict[int, ir.Value]:
+        """The vectors of the row at the pointer ``line``, by column; without masks, whole ones."""
+        pointers = {c: builder.gep(line, [ir.Constant(emit.I32, c)]) for c in self.columns}
+        if masks is None:
+            return {c: emit.load(builder, self.vec, pointer) for c, pointer in pointers.items()}
+        return {c: emit.masked_load(builder, self.vec, pointer, masks[c]) for c, pointer in pointers.items()}
+
+    def seen(self, builder: ir.IRBuilder, loaded: dict[int, ir.Value], s: int) -> list[ir.Value]:
+        """What tap ``s`` sees: its vectors, sorted out of those that were loaded."""
+        found = []
+        for j in range(self.vectors):
+            starts, first = self.sources(s, j)
+            found.append(emit.every(builder, [loaded[c] for c in starts], first, self.stride, self.vec.lanes))
+        return found
+
+
+def _line_or_blank(
+    builder: ir.IRBuilder, line: ir.Value, blank: ir.Value, number: ir.Value, height: ir.Value
+) -> ir.Value:
+    """``line``, if the row ``number`` is one of ``height`` rows; as an unsigned number, one below 0 is beyond any."""
+    return builder.select(builder.icmp_unsigned("<", number, height), line, blank)  # a branch was slower
 
 
 @intrinsic(prefer_literal=True)
@@ -32,22 +93,7 @@ def correlate(
     neighbours and sorted in registers.
     """
     (R, S), (sh, sw), (dh, dw) = ([item.literal_value for item in pair] for pair in (taps, strides, dilations))
-    vec, lanes = tile.vec, tile.vec.lanes
-
-    def sources(s: int, j: int) -> tuple[list[int], int]:
-        """Columns at which vectors are loaded for what vector ``j`` of a row sees by tap ``s``, and where in them.
-
-        A load of 64 bytes nearly always crosses a cache line, which counts as two: with AVX-512 neighbouring vectors
-        are loaded once and shifted in registers. 3 x 3 at 28 x 28 took 33 us so, and 44 with a load for every tap.
-        """
-        first = s * dw + j * lanes * sw
-        if lanes * vec.itemsize == 64:
-            start = first // lanes * lanes
-            return list(range(start, first + (lanes - 1) * sw + 1, lanes)), first - start
-        start = s * dw // sw * sw + j * lanes * sw
-        return [start + v * lanes for v in range(sw)], first - start
-
-    columns = sorted({c for s in range(S) for j in range(tile.vectors) for c in sources(s, j)[0]})
+    seen = _Row(tile.vec, tile.vectors, S, sw, dw)
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         value, w_array, w_start, x_array, row, row_step, limits, zeros = args[:8]
@@ -57,42 +103,64 @@ def correlate(
 
         def weight(r: int, s: int) -> ir.Value:
             pointer = builder.gep(weights, [ir.Constant(emit.I32, r * S + s)])
-            return emit.splat(builder, builder.load(pointer), lanes)
+            return emit.splat(builder, builder.load(pointer), tile.vec.lanes)
 
         splats = {(r, s): weight(r, s) for r in range(R) for s in range(S)} if R * S <= _MOST_SPLATS else None
-        masks = {
-            c: emit.between(builder, vec, emit.plus(builder, begin, -c), emit.plus(builder, end, -c)) for c in columns
-        }
-
-        def pixels(i: int) -> dict[int, ir.Value]:
-            """The vectors of input row ``i``, by their first columns."""
-            line = emit.element(context, builder, x, x_array, row)
-            if inside.literal_value:
-                return {c: emit.load(builder, vec, builder.gep(line, [ir.Constant(emit.I32, c)])) for c in columns}
-            # As an unsigned number, a row before the first is beyond any height. A branch was slower.
-            seen = builder.icmp_unsigned("<", emit.plus(builder, top, i), height)
-            line = builder.select(seen, line, nothing)
-            pointers = {c: builder.gep(line, [ir.Constant(emit.I32, c)]) for c in columns}
-            return {c: emit.masked_load(builder, vec, pointer, masks[c]) for c, pointer in pointers.items()}
-
+        masks = None if inside.literal_value else seen.masks(builder, begin, end)
         for i in range((tile.rows - 1) * sh + (R - 1) * dh + 1):
             pairs = [(m, (i - m * sh) // dh) for m in range(tile.rows) if (i - m * sh) % dh == 0]
             pairs = [(m, r) for m, r in pairs if 0 <= r < R]
-            vectors = pixels(i) if pairs else {}
+            line = emit.element(context, builder, x, x_array, row)
+            if masks is not None:
+                line = _line_or_blank(builder, line, nothing, emit.plus(builder, top, i), height)
+            loaded = seen.load(builder, line, masks) if pairs else {}
             if splats is None:
                 weights = emit.opaque(builder, weights)
             for s in range(S) if pairs else ():
-                under = []
-                for j in range(tile.vectors):
-                    starts, first = sources(s, j)
-                    under.append(emit.every(builder, [vectors[c] for c in starts], first, sw, lanes))
+                pixels = seen.seen(builder, loaded, s)
                 for m, r in pairs:
                     factor = splats[r, s] if splats else weight(r, s)
                     for j in range(tile.vectors):
                         k = tile.index(m, j)
-                        total = emit.fma(builder, vec, factor, under[j], builder.extract_value(value, k))
+                        total = emit.fma(builder, tile.vec, factor, pixels[j], builder.extract_value(value, k))
                         value = builder.insert_value(value, total, k)
             row = builder.add(row, row_step)
         return value
 
     return signature(tile, tile, w, w_off, x, x_off, ld, window, blank, taps, strides, dilations, inside), lower
+
+
+@intrinsic(prefer_literal=True)
+def add_row(
+    typingctx: Any, tile: Any, w: Any, w_off: Any, ldw: Any, x: Any, x_off: Any, window: Any, blank: Any, taps: Any,
+    stride: Any, dilation: Any,
+) -> tuple[Any, Lowering]:  # fmt: skip
+    """``tile[i, j] += sum over s of w[w_off + i * ldw + s] * row(j * stride + s * dilation)``: one row of a kernel.
+
+    Rows of the tile are output channels. ``taps``, ``stride`` and ``dilation`` are literals; ``row(c)`` is
+    ``x[x_off + c]`` within ``window`` = (number, height, begin, end), that is if ``0 <= number < height`` and where
+    ``begin <= c < end``, and 0 outside, where nothing is read. ``blank`` is as in `correlate`.
+    """
+    seen = _Row(tile.vec, tile.vectors, taps.literal_value, stride.literal_value, dilation.literal_value)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, w_array, w_start, w_step, x_array, start, limits, zeros = args[:8]
+        number, height, begin, end = (builder.extract_value(limits, i) for i in range(4))
+        nothing = context.make_array(blank)(context, builder, zeros).data
+        line = emit.element(context, builder, x, x_array, start)
+        line = _line_or_blank(builder, line, nothing, number, height)
+        loaded = seen.load(builder, line, seen.masks(builder, begin, end))
+        for s in range(seen.taps):
+            pixels = seen.seen(builder, loaded, s)
+            weight = emit.plus(builder, w_start, s)
+            for i in range(tile.rows):
+                scalar = builder.load(emit.element(context, builder, w, w_array, weight), align=tile.vec.itemsize)
+                factor = emit.splat(builder, scalar, tile.vec.lanes)
+                weight = builder.add(weight, w_step)
+                for j in range(tile.vectors):
+                    k = tile.index(i, j)
+                    total = emit.fma(builder, tile.vec, factor, pixels[j], builder.extract_value(value, k))
+                    value = builder.insert_value(value, total, k)
+        return value
+
+    return signature(tile, tile, w, w_off, ldw, x, x_off, window, blank, taps, stride, dilation), lower
