@@ -172,7 +172,7 @@ def _cycles(problem: ConvProblem, mr: int, nv: int) -> float:
 
 
 def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> tuple[float, Settings]:
-    """Blocks that keep staged input and a panel of weights in L2, cut so that threads finish together; and cycles."""
+    """Blocks that keep a panel of weights in L2, cut so that threads finish together; and the cycles that they take."""
     size = ITEM_SIZE[problem.dtype]
     C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
     O, P, Q = spatial(problem)[1]
@@ -185,8 +185,9 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     pixel_bytes = problem.kernel_size[0] * _pitch(problem) * size
     most = max(mr, min(16 * mr, machine.l2 * 3 // 4 // pixel_bytes))
     block_q = even_block(Q, most, mr)
-    block_p = even_block(P, max(1, 32 * mr // block_q))
-    while block_p > 1 and prod(_staged(problem, block_p, block_q)[:2]) * pixel_bytes > machine.l2 * 3 // 4:
+    # Each pixel is read once for a panel, so that a staged block may well be larger than L2.
+    block_p = even_block(P, max(1, 128 * mr // block_q))
+    while block_p > 1 and prod(_staged(problem, block_p, block_q)[:2]) * pixel_bytes > 2 * machine.l2:
         block_p = ceil_div(block_p, 2)
     images = max(1, problem.batch) * problem.groups * O
     tile_cycles = _cycles(problem, mr, nv)
@@ -203,10 +204,11 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
             p = min(p, -(-P * images // pieces))
         else:
             q = min(q, ceil_div(ceil_div(Q * images, pieces), mr) * mr)
-        tasks = images * -(-P // p) * -(-Q // q) * -(-panels // k)
         # Each piece of the panels stages the block again, each block loads the panels again.
         task = row_cycles * (p + around) * q + k * (p * -(-q // mr) * tile_cycles + panel_cycles) + _TASK_CYCLES
-        return -(-tasks // threads) * task, p, q, k
+        # The last rows may be fewer: then their tasks are for threads that would be idle.
+        others = images * -(-Q // q) * panels / k
+        return max(-(-others * (P // p) // threads), others * P / p / threads) * task, p, q, k
 
     ways = [(1, 1)]
     if threads > 1:
