@@ -36,14 +36,16 @@ from numbaconv.simd.tile_memory import load_tile, store_part, store_tile, transp
 from numbaconv.workspace import LINE
 
 #: Tile shapes (mr, nv) of the products; mr Winograd tiles by nv vectors of output channels.
-TILES = {"avx512": ((14, 2), (8, 3)), "neon": ((12, 2), (6, 4)), "avx2": ((6, 2), (4, 3))}
+TILES = {"avx512": ((14, 2), (12, 2), (10, 2), (8, 2), (8, 3)), "neon": ((12, 2), (6, 4)), "avx2": ((6, 2), (4, 3))}
 #: Bounds of the error, max |y - y64| / max |y64|, of F(m, 3) in float32 by m; measured with up to 512 channels (tests)
 #: they are 1.2e-6, 1.5e-5 and 4e-7.
 ERRORS = {4: 4e-6, 6: 2e-5, 2: 2e-6}
 #: What each accuracy allows.
 ERROR_BOUNDS = {"fast": 2e-5, "default": 4e-6}
-#: Winograd tiles that a block has at least, if there are so many: a panel of weights is loaded once for all.
-_LEAST_TILES = 28
+#: Winograd tiles that a block has at most: a panel of weights is loaded once for all of them.
+_MOST_TILES = 56
+#: Register tiles that are worth measuring for each size of Winograd tile.
+_MOST_CANDIDATES = 2
 _OUTPUT, _INPUT = 0, 2
 #: Channels summed at a stretch: with 512 channels F(4, 3) has an error of 1.1e-6 so, and 3.3e-6 in one sum.
 _SUM_BLOCK = 128
@@ -204,17 +206,22 @@ def applicable(problem: ConvProblem) -> str | None:
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
-    """Every tile size that the accuracy allows with every register tile, fewest multiplications first."""
+    """Tile sizes that the accuracy allows, with register tiles; fewest multiplications first."""
     bound = ERROR_BOUNDS[problem.accuracy]
     (_, P, Q), K, lanes = problem.out_size, problem.out_channels // problem.groups, machine.lanes(problem.dtype)
-    found = []
+    images = max(1, problem.batch) * problem.groups
+    found: list[tuple[int, int, int, int]] = []
     for m, error in ERRORS.items():
         if error <= bound or problem.dtype == "float64":
             mh, mw = _output_tile(problem, m)
             points = (mh + problem.kernel_size[1] - 1) * (mw + problem.kernel_size[2] - 1)
-            tiles = ceil_div(P, mh) * ceil_div(Q, mw)
-            for mr, nv in TILES[machine.tiles]:
-                found.append((points * ceil_div(tiles, mr) * mr * ceil_div(K, nv * lanes) * nv, m, mr, nv))
+            # Of a few rows of tiles, one thread has more than another.
+            tiles = -(-images * -(-P // mh) // threads) * -(-Q // mw)
+            products = sorted(
+                (points * -(-tiles // mr) * mr * -(-K // (nv * lanes)) * nv, m, mr, nv)
+                for mr, nv in TILES[machine.tiles]
+            )
+            found += products[:_MOST_CANDIDATES]
     return (_blocks(problem, m, mr, nv, machine, threads) for _, m, mr, nv in sorted(found))
 
 
@@ -222,14 +229,14 @@ def _blocks(problem: ConvProblem, m: int, mr: int, nv: int, machine: Machine, th
     """Blocks of a few tile rows, whose transforms fit L2, so many that no thread is left with more than another."""
     (mh, mw), (_, P, Q) = _output_tile(problem, m), problem.out_size
     rows, columns = ceil_div(P, mh), ceil_div(Q, mw)
-    block_q = even_block(columns, 2 * _LEAST_TILES)
+    block_q = even_block(columns, _MOST_TILES)
     images = max(1, problem.batch) * problem.groups * ceil_div(columns, block_q)
     panels = ceil_div(problem.out_channels // problem.groups, nv * machine.lanes(problem.dtype))
     # Weights that do not fit L3 are better loaded for more tiles at once, even if these do not fit L2.
     weights = (m + 2) ** 2 * problem.in_channels * problem.out_channels // problem.groups * ITEM_SIZE[problem.dtype]
     limit = (4 if 2 * weights > machine.l3 else 2) * machine.l2 // ITEM_SIZE[problem.dtype]
     most = 1
-    while most < min(rows, _LEAST_TILES // block_q):
+    while most < min(rows, _MOST_TILES // block_q):
         if _sizes(problem, Settings(m, mr, nv, most + 1, block_q, 1), machine)[0] > limit:
             break
         most += 1
@@ -239,8 +246,11 @@ def _blocks(problem: ConvProblem, m: int, mr: int, nv: int, machine: Machine, th
         return ceil_div(images * ceil_div(rows, block_p), threads) * ceil_div(block_p * block_q, mr), -block_p
 
     block_p = min(range(1, most + 1), key=longest)
-    # A cut of the panels repeats the transforms of the input, so it is only made where threads would have no work.
+    # A cut of the panels repeats the transforms of the input, so it is only made where threads would have no work, or
+    # where weights come from memory: each thread then loads a part of them, once.
     pieces = min(panels, ceil_div(threads, images * ceil_div(rows, block_p)))
+    if weights > machine.l3 and panels >= threads:
+        block_p, pieces = most, threads
     return Settings(m, mr, nv, block_p, block_q, ceil_div(panels, pieces))
 
 
