@@ -6,16 +6,20 @@ at a cache line, since a vector that straddles two costs two loads.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from typing import Any
 
 import numpy as np
 
+from numbaconv.arguments import ITEM_SIZE
+
 Array = np.ndarray[Any, Any]
 
 #: Bytes of a cache line.
 LINE = 64
+_DTYPES = {name: np.dtype(name) for name in ITEM_SIZE}
 
 
 def aligned_empty(elements: int, dtype: str) -> Array:
@@ -35,6 +39,7 @@ class WorkspacePool:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._free: list[Array] = []  # the smallest first
+        self._kept = 0  # their bytes
         self._lock = threading.Lock()
 
     def borrow(self, nbytes: int) -> Array:
@@ -42,6 +47,7 @@ class WorkspacePool:
         with self._lock:
             for i, block in enumerate(self._free):
                 if block.nbytes >= nbytes:
+                    self._kept -= block.nbytes
                     return self._free.pop(i)
         return aligned_empty(nbytes, "uint8")
 
@@ -49,13 +55,15 @@ class WorkspacePool:
         """Keep a block for later calls; if that is too much, the smallest ones go."""
         with self._lock:
             self._free.append(block)
-            self._free.sort(key=lambda kept: kept.nbytes)
-            while sum(kept.nbytes for kept in self._free) > self.limit:
-                del self._free[0]
+            self._kept += block.nbytes
+            if len(self._free) > 1:
+                self._free.sort(key=lambda kept: kept.nbytes)
+            while self._kept > self.limit:
+                self._kept -= self._free.pop(0).nbytes
 
     def clear(self) -> None:
         """Let go of every block, and of a lock that another thread may have held when this process was forked."""
-        self._free = []
+        self._free, self._kept = [], 0
         self._lock = threading.Lock()
 
 
@@ -68,10 +76,14 @@ if hasattr(os, "register_at_fork"):
 
 def rows_of(block: Array, rows: int, elements: int, dtype: str) -> Array:
     """A block's start as ``rows`` workspaces of ``elements`` each, every one at the start of a cache line."""
-    return block[: rows_nbytes(rows, elements, dtype)].view(dtype).reshape(rows, -1)
+    return np.ndarray((rows, _row_nbytes(elements, dtype) // ITEM_SIZE[dtype]), _DTYPES[dtype], block)
 
 
 def rows_nbytes(rows: int, elements: int, dtype: str) -> int:
     """Bytes that `rows_of` takes."""
-    lines = -(-max(1, elements) * np.dtype(dtype).itemsize // LINE)
-    return rows * lines * LINE
+    return rows * _row_nbytes(elements, dtype)
+
+
+@functools.lru_cache(maxsize=4096)
+def _row_nbytes(elements: int, dtype: str) -> int:
+    return -(-max(1, elements) * ITEM_SIZE[dtype] // LINE) * LINE
