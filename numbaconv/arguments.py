@@ -202,6 +202,21 @@ def normalise_accuracy(value: str | None) -> str:
     return chosen
 
 
+#: Bytes that a call may borrow beyond its input, weight and output, unless it says otherwise.
+WORKSPACE_LIMIT = 32 << 20
+
+
+def normalise_workspace_limit(value: SupportsIndex | None) -> int:
+    """Return a number of bytes; None is `WORKSPACE_LIMIT`, 32 MiB.
+
+    Examples
+    --------
+    >>> normalise_workspace_limit(None), normalise_workspace_limit(1 << 20)
+    (33554432, 1048576)
+    """
+    return WORKSPACE_LIMIT if value is None else as_int("workspace_limit", value, 0)
+
+
 def normalise_dtype(value: object) -> str:
     """Return "float32" or "float64" for a dtype's name, a NumPy dtype or a NumPy scalar type.
 

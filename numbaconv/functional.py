@@ -32,6 +32,7 @@ def conv2d(
     out: Array | None = None,
     algorithm: str = "auto",
     accuracy: str | None = None,
+    workspace_limit: SupportsIndex | None = None,
 ) -> Array:
     """Two-dimensional convolution, as deep learning calls cross-correlation: torch.nn.functional.conv2d on arrays.
 
@@ -54,13 +55,15 @@ def conv2d(
     out : numpy.ndarray, optional
         Written in place and returned; must not overlap an input.
     algorithm : str
-        "auto", or the name of one: "depthwise", "winograd", "direct", "im2col", "rows",
-        "reference".
+        "auto", or the name of one: "depthwise", "winograd", "direct", "im2col", "rows", "reference".
     accuracy : None, "fast", "default" or "strict"
         Which algorithms "auto" may choose. "strict": those that sum the products of the definition; "default": also
         Winograd's of small tiles, with an error of at most 4e-6 of the largest output; "fast": all, up to 2e-5. A NaN
         or Inf in the input spreads to some outputs beside those that see it, unless "strict". None is what the
         environment variable NUMBACONV_ACCURACY says, or else "default".
+    workspace_limit : int, optional
+        Most bytes that the call may borrow beyond its arrays, a weight laid out anew included; None is 32 MiB. Of
+        algorithms and their settings only those are chosen that keep to it.
 
     Returns
     -------
@@ -83,7 +86,9 @@ def conv2d(
     array([[[10., 18.],
             [42., 50.]]], dtype=float32)
     """
-    return _convolve(2, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm, accuracy)
+    return _convolve(
+        2, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm, accuracy, workspace_limit
+    )
 
 
 def conv1d(
@@ -99,6 +104,7 @@ def conv1d(
     out: Array | None = None,
     algorithm: str = "auto",
     accuracy: str | None = None,
+    workspace_limit: SupportsIndex | None = None,
 ) -> Array:
     """One-dimensional convolution of (N, C, W) or (C, W) by (K, C / groups, S); otherwise as `conv2d`.
 
@@ -108,7 +114,9 @@ def conv1d(
     >>> nc.conv1d(np.array([[1.0, 2.0, 4.0]]), np.array([[[-1.0, 1.0]]]))
     array([[1., 2.]])
     """
-    return _convolve(1, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm, accuracy)
+    return _convolve(
+        1, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm, accuracy, workspace_limit
+    )
 
 
 def conv3d(
@@ -124,6 +132,7 @@ def conv3d(
     out: Array | None = None,
     algorithm: str = "auto",
     accuracy: str | None = None,
+    workspace_limit: SupportsIndex | None = None,
 ) -> Array:
     """Three-dimensional convolution of (N, C, D, H, W) or (C, D, H, W) by (K, C / groups, T, R, S); else as `conv2d`.
 
@@ -133,18 +142,21 @@ def conv3d(
     >>> nc.conv3d(np.ones((1, 3, 3, 3)), np.ones((1, 1, 3, 3, 3)))
     array([[[[27.]]]])
     """
-    return _convolve(3, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm, accuracy)
+    return _convolve(
+        3, input, weight, bias, stride, padding, dilation, groups, activation, out, algorithm, accuracy, workspace_limit
+    )
 
 
 def _convolve(
     axes: int, input: Array, weight: Array, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any,
-    activation: Any, out: Any, algorithm: str, accuracy: str | None,
+    activation: Any, out: Any, algorithm: str, accuracy: str | None, workspace_limit: Any,
 ) -> Array:  # fmt: skip
     x, w = as_operand("input", input), as_operand("weight", weight)
     unbatched = x.ndim == axes + 1
     key = (
         axes, x.shape, w.shape, DTYPE_NAMES[x.dtype], stride, padding, dilation, groups, activation, algorithm,
-        accuracy, os.environ.get("NUMBACONV_ACCURACY"), parallel.get_num_threads(), wisdom.generation(),
+        accuracy, os.environ.get("NUMBACONV_ACCURACY"), workspace_limit, parallel.get_num_threads(),
+        wisdom.generation(),
     )  # fmt: skip
     try:
         plan = _plan(*key)
@@ -167,6 +179,7 @@ def _plan(
     algorithm: str,
     accuracy: str | None,
     environment: str | None,
+    workspace_limit: Any,
     threads: int,
     generation: int,
 ) -> Plan:
@@ -178,6 +191,6 @@ def _plan(
     problem = ConvProblem.from_shapes(
         input_shape if len(input_shape) == axes + 2 else (1, *input_shape), weight_shape,
         stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype, activation=activation,
-        accuracy=accuracy,
+        accuracy=accuracy, workspace_limit=workspace_limit,
     )  # fmt: skip
     return plan_problem(problem, algorithm=algorithm, threads=threads)

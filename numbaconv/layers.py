@@ -7,7 +7,14 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from numbaconv import parallel, wisdom
-from numbaconv.arguments import ActivationLike, AxesLike, as_int, normalise_accuracy
+from numbaconv.arguments import (
+    WORKSPACE_LIMIT,
+    ActivationLike,
+    AxesLike,
+    as_int,
+    normalise_accuracy,
+    normalise_workspace_limit,
+)
 from numbaconv.arrays import as_operand, check_same_type, check_shape
 from numbaconv.padding import PaddingLike
 from numbaconv.plan import Plan
@@ -40,6 +47,7 @@ class _Conv:
         effort: str = "estimate",
         algorithm: str = "auto",
         accuracy: str | None = None,
+        workspace_limit: SupportsIndex | None = None,
     ) -> None:
         w = as_operand("weight", weight)
         if w.ndim != self.axes + 2:
@@ -55,7 +63,7 @@ class _Conv:
             raise ValueError(f"effort: expected one of {', '.join(wisdom.EFFORTS)}, got {effort!r}")
         self._options: dict[str, Any] = {
             "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "activation": activation,
-            "accuracy": normalise_accuracy(accuracy),
+            "accuracy": normalise_accuracy(accuracy), "workspace_limit": normalise_workspace_limit(workspace_limit),
         }  # fmt: skip
         self._effort, self._algorithm = effort, algorithm
         self._plans: dict[tuple[object, ...], tuple[Plan, Array]] = {}
@@ -125,7 +133,9 @@ class _Conv:
 
     def __repr__(self) -> str:
         options = "".join(
-            f", {name}={value!r}" for name, value in self._options.items() if value not in (0, 1, None, "default")
+            f", {name}={value!r}"
+            for name, value in self._options.items()
+            if value not in (0, 1, None, "default", WORKSPACE_LIMIT)
         )
         bias = "no bias" if self.bias is None else "bias"
         return f"{type(self).__name__}(weight {self.weight.shape} {self.weight.dtype.name}, {bias}{options})"
@@ -154,7 +164,7 @@ class Conv2d(_Conv):
         (K, C / groups, R, S), float32 or float64.
     bias : numpy.ndarray, optional
         (K,), of the same type.
-    stride, padding, dilation, groups, activation, algorithm, accuracy
+    stride, padding, dilation, groups, activation, algorithm, accuracy, workspace_limit
         As in `conv2d`.
     effort : {"estimate", "measure", "exhaustive"}
         How the plan for each new input shape is found; see `plan`.

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from numbaconv.arguments import ITEM_SIZE
 from numbaconv.plan import Plan
 from numbaconv.timing import Timing, time_in_turn
 from numbaconv.workspace import aligned_empty
@@ -66,6 +65,5 @@ def _neighbours(plan: Plan) -> Iterable[tuple[int, ...]]:
         if name.startswith("block_"):
             for other in {value * 2, max(1, value // 2)} - {value}:
                 settings = plan.settings._replace(**{name: other})
-                workspace = plan.algorithm.schedule(plan.problem, settings, plan.machine).workspace
-                if workspace * ITEM_SIZE[plan.problem.dtype] <= 2 * plan.machine.l2:
+                if replace(plan, settings=settings).workspace_nbytes <= plan.problem.workspace_limit:
                     yield settings

@@ -11,7 +11,7 @@ from typing import SupportsIndex
 from numbaconv import parallel, wisdom
 from numbaconv.algorithms import ALGORITHMS, Algorithm
 from numbaconv.algorithms.algorithm import tile_shape
-from numbaconv.arguments import ActivationLike, AxesLike
+from numbaconv.arguments import WORKSPACE_LIMIT, ActivationLike, AxesLike
 from numbaconv.machine import this_machine
 from numbaconv.measure import time_plans, vary_blocks
 from numbaconv.padding import PaddingLike
@@ -43,6 +43,7 @@ def plan(
     effort: str = "estimate",
     algorithm: str = "auto",
     accuracy: str | None = None,
+    workspace_limit: SupportsIndex | None = None,
 ) -> Plan:
     """Choose how to compute a convolution.
 
@@ -50,7 +51,7 @@ def plan(
     ----------
     input_shape, weight_shape : sequence of int
         (N, C, *spatial) and (K, C / groups, *kernel), with 1 to 3 spatial axes.
-    stride, padding, dilation, groups, activation, accuracy
+    stride, padding, dilation, groups, activation, accuracy, workspace_limit
         As in `conv2d`.
     dtype : "float32" or "float64"
     constant_weight : bool
@@ -81,6 +82,7 @@ def plan(
     problem = ConvProblem.from_shapes(
         input_shape, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype,
         activation=activation, constant_weight=constant_weight, accuracy=accuracy,
+        workspace_limit=workspace_limit,
     )  # fmt: skip
     return plan_problem(problem, effort=effort, algorithm=algorithm)
 
@@ -99,7 +101,8 @@ def plan_problem(
         if recalled is not None:
             return recalled
     if effort == "estimate" or problem.batch == 0:
-        return next(_estimated(problem, count, table, most=_ESTIMATED))
+        first = next(_estimated(problem, count, table, most=_ESTIMATED))
+        return first if _fits(first) else _fitting(problem, count, table)[0]
     return measured(problem, count, effort, table)
 
 
@@ -133,6 +136,23 @@ def _estimated(
         yield Plan(problem, row, settings, machine, threads, seconds, "estimate", best)
 
 
+def _fits(plan: Plan) -> bool:
+    return plan.workspace_nbytes <= plan.problem.workspace_limit
+
+
+def _fitting(problem: ConvProblem, threads: int, table: dict[str, Algorithm]) -> list[Plan]:
+    """All plans that keep to the problem's limit of workspace, fastest first by the cost model."""
+    plans = list(_estimated(problem, threads, table))
+    fitting = list(filter(_fits, plans))
+    if not fitting:
+        least = min(plan.workspace_nbytes for plan in plans)
+        raise ValueError(
+            f"workspace_limit: expected at least the {least} bytes that {' or '.join(table)} needs for {problem} with "
+            f"{threads} threads, got {problem.workspace_limit}"
+        )
+    return fitting
+
+
 def _recalled(problem: ConvProblem, threads: int, known: wisdom.Record, table: dict[str, Algorithm]) -> Plan | None:
     """The plan of a wisdom record, or None if the record does not fit the table as it is now."""
     row = table.get(known.algorithm)
@@ -147,7 +167,8 @@ def _recalled(problem: ConvProblem, threads: int, known: wisdom.Record, table: d
         tile_shape, row.candidates(problem, machine, threads)
     ):
         return None
-    return Plan(problem, row, settings, machine, threads, known.seconds, known.effort, known.measured)
+    recalled = Plan(problem, row, settings, machine, threads, known.seconds, known.effort, known.measured)
+    return recalled if _fits(recalled) else None
 
 
 def measured(
@@ -157,11 +178,11 @@ def measured(
     table: dict[str, Algorithm],
     progress: Callable[[], None] = lambda: None,
 ) -> Plan:
-    """Time candidates on random arrays; the best is kept as wisdom if it was chosen among all that apply.
+    """Time candidates on random arrays; the best is kept as wisdom if nothing but the problem limited the choice.
 
     ``progress`` is called whenever a candidate is ready to be timed, its kernels compiled.
     """
-    plans = list(_estimated(problem, threads, table))
+    plans = _fitting(problem, threads, table)
     limit = math.inf if effort == "exhaustive" else plans[0].seconds * _WORTH_MEASURING
     first_of: dict[str, Plan] = {}
     for candidate in plans:
@@ -175,7 +196,7 @@ def measured(
     for candidate, time in timed:
         name = candidate.algorithm.name
         fastest[name] = min(time, fastest.get(name, math.inf))
-    if table.keys() == allowed(problem).keys():
+    if table.keys() == allowed(problem).keys() and problem.workspace_limit >= WORKSPACE_LIMIT:
         wisdom.remember(
             wisdom.Record(
                 str(problem), problem.dtype, problem.constant_weight, problem.accuracy, threads,

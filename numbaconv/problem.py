@@ -9,6 +9,7 @@ from typing import SupportsIndex
 
 from numbaconv.arguments import (
     ITEM_SIZE,
+    WORKSPACE_LIMIT,
     ActivationLike,
     Axes,
     AxesLike,
@@ -19,6 +20,7 @@ from numbaconv.arguments import (
     normalise_axes,
     normalise_dtype,
     normalise_shapes,
+    normalise_workspace_limit,
 )
 from numbaconv.descriptor import read_descriptor, write_descriptor
 from numbaconv.padding import Padding, PaddingLike, normalise_padding, out_size, settle_after
@@ -53,6 +55,8 @@ class ConvProblem:
         Whether the weight stays the same from call to call, so that preparing it once pays.
     accuracy : {"fast", "default", "strict"}
         Which algorithms may be used; see `normalise_accuracy`.
+    workspace_limit : int
+        Bytes that a call may borrow beyond its input, weight and output.
     axes : int
         Spatial axes that the problem has, 1 to 3: the last ones of (D, H, W).
 
@@ -84,6 +88,7 @@ class ConvProblem:
     activation: Bounds | None = None
     constant_weight: bool = False
     accuracy: str = "default"
+    workspace_limit: int = WORKSPACE_LIMIT
     axes: int = 2
     #: Output size along (D, H, W).
     out_size: Axes = field(init=False, repr=False, compare=False, default=(1, 1, 1))
@@ -100,6 +105,7 @@ class ConvProblem:
         self._settle("dtype", normalise_dtype(self.dtype))
         self._settle("activation", normalise_activation(self.activation))
         self._settle("accuracy", normalise_accuracy(self.accuracy))
+        self._settle("workspace_limit", normalise_workspace_limit(self.workspace_limit))
         if not isinstance(self.constant_weight, bool):
             raise TypeError(f"constant_weight: expected a bool, got {self.constant_weight!r}")
         self._check_axes()
@@ -157,6 +163,7 @@ class ConvProblem:
         activation: ActivationLike = None,
         constant_weight: bool = False,
         accuracy: str | None = None,
+        workspace_limit: SupportsIndex | None = None,
     ) -> ConvProblem:
         """Describe the convolution of an input by a weight, as `torch.nn.functional.conv2d` takes them.
 
@@ -174,6 +181,7 @@ class ConvProblem:
         activation : None, "relu", "relu6" or ("clip", low, high)
         constant_weight : bool
         accuracy : None, "fast", "default" or "strict"
+        workspace_limit : int, optional
 
         Raises
         ------
@@ -207,6 +215,7 @@ class ConvProblem:
             activation=normalise_activation(activation),
             constant_weight=constant_weight,
             accuracy=normalise_accuracy(accuracy),
+            workspace_limit=normalise_workspace_limit(workspace_limit),
             axes=axes,
         )
 

@@ -186,8 +186,9 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     most = max(mr, min(16 * mr, machine.l2 * 3 // 4 // pixel_bytes))
     block_q = even_block(Q, most, mr)
     # Each pixel is read once for a panel, so that a staged block may well be larger than L2.
+    most_bytes = min(2 * machine.l2, problem.workspace_limit // threads // 2)
     block_p = even_block(P, max(1, 128 * mr // block_q))
-    while block_p > 1 and prod(_staged(problem, block_p, block_q)[:2]) * pixel_bytes > 2 * machine.l2:
+    while block_p > 1 and prod(_staged(problem, block_p, block_q)[:2]) * pixel_bytes > most_bytes:
         block_p = ceil_div(block_p, 2)
     images = max(1, problem.batch) * problem.groups * O
     tile_cycles = _cycles(problem, mr, nv)

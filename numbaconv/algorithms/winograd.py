@@ -234,7 +234,8 @@ def _blocks(problem: ConvProblem, m: int, mr: int, nv: int, machine: Machine, th
     panels = ceil_div(problem.out_channels // problem.groups, nv * machine.lanes(problem.dtype))
     # Weights that do not fit L3 are better loaded for more tiles at once, even if these do not fit L2.
     weights = (m + 2) ** 2 * problem.in_channels * problem.out_channels // problem.groups * ITEM_SIZE[problem.dtype]
-    limit = (4 if 2 * weights > machine.l3 else 2) * machine.l2 // ITEM_SIZE[problem.dtype]
+    spare = problem.workspace_limit - (0 if problem.constant_weight else weights)
+    limit = min((4 if 2 * weights > machine.l3 else 2) * machine.l2, spare // threads) // ITEM_SIZE[problem.dtype]
     most = 1
     while most < min(rows, _MOST_TILES // block_q):
         if _sizes(problem, Settings(m, mr, nv, most + 1, block_q, 1), machine)[0] > limit:
