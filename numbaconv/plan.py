@@ -118,7 +118,7 @@ class Plan:
         With ``unbatched``, ``out`` and the result lack the batch axis.
         """
         check_same_type("weight", w, x.dtype)
-        shape = self.problem.output_shape[1:] if unbatched else self.problem.output_shape
+        shape = self._output_shape[1:] if unbatched else self._output_shape
         b = self._zero_bias if bias is None else as_operand("bias", bias)
         if bias is not None:
             check_same_type("bias", b, x.dtype)
@@ -141,8 +141,7 @@ class Plan:
         workers = min(self.threads, self.schedule.tasks)
         dtype = self.problem.dtype
         own = rows_nbytes(workers, self.schedule.workspace, dtype)
-        packed_bytes = 0 if packing is None else rows_nbytes(1, packing.elements, dtype)
-        block = POOL.borrow(own + packed_bytes)
+        block = POOL.borrow(own if packing is None else own + rows_nbytes(1, packing.elements, dtype))
         try:
             if packing is not None:
                 prepared = block[own : own + packing.elements * ITEM_SIZE[dtype]].view(dtype)
@@ -192,6 +191,10 @@ class Plan:
     def _address(self) -> int:
         kernel = self.algorithm.kernel(self.problem, self.settings, self.machine.lanes(self.problem.dtype))
         return runtime.kernel_address(kernel, self.problem.dtype, GEOMETRY)
+
+    @functools.cached_property
+    def _output_shape(self) -> tuple[int, ...]:
+        return self.problem.output_shape
 
     @functools.cached_property
     def _zero_bias(self) -> Array:
