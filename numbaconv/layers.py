@@ -29,6 +29,12 @@ _MOST_PLANS = 64
 _LARGE = 1 << 24
 
 
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 class _Conv:
     """A convolution layer over ``axes`` spatial axes; the public classes fix their number."""
 
@@ -54,11 +60,12 @@ class _Conv:
             raise ValueError(
                 f"weight: expected {self.axes + 2} axes (K, C / groups and {self.axes} spatial), got shape {w.shape}"
             )
-        self.weight = w.copy()
-        self.bias = None if bias is None else as_operand("bias", bias).copy()
-        if self.bias is not None:
-            check_same_type("bias", self.bias, w.dtype)
-            check_shape("bias", self.bias, w.shape[:1])
+        b = None if bias is None else as_operand("bias", bias)
+        if b is not None:
+            check_same_type("bias", b, w.dtype)
+            check_shape("bias", b, w.shape[:1])
+        self._has_bias = b is not None
+        self._weight, self._bias = w.copy(), np.zeros(w.shape[0], w.dtype) if b is None else b.copy()
         if effort not in wisdom.EFFORTS:
             raise ValueError(f"effort: expected one of {', '.join(wisdom.EFFORTS)}, got {effort!r}")
         self._options: dict[str, Any] = {
@@ -71,6 +78,16 @@ class _Conv:
         # Whatever is wrong with the options is said here, by a plan's problem for an image that is large enough.
         channels = w.shape[1] * as_int("groups", groups, 1)
         allowed(self._problem((1, channels, *(_LARGE,) * self.axes)), algorithm)
+
+    @property
+    def weight(self) -> Array:
+        """The layer's copy of the weight, read-only: what was prepared of it would not follow a change."""
+        return _read_only(self._weight)
+
+    @property
+    def bias(self) -> Array | None:
+        """The layer's copy of the bias, read-only, if it has one."""
+        return _read_only(self._bias) if self._has_bias else None
 
     def __call__(self, input: Array, *, out: Array | None = None) -> Array:
         """Apply the layer.
@@ -93,10 +110,10 @@ class _Conv:
             If the input or ``out`` is of another type or shape than the layer can take.
         """
         x = as_operand("input", input)
-        if x.dtype != self.weight.dtype:
-            raise TypeError(f"input: expected {self.weight.dtype.name} as the weight is, got {x.dtype.name}")
+        if x.dtype != self._weight.dtype:
+            raise TypeError(f"input: expected {self._weight.dtype.name} as the weight is, got {x.dtype.name}")
         plan, prepared = self._planned(x.shape)
-        return plan.convolve(x, self.weight, self.bias, out, prepared, unbatched=x.ndim == self.axes + 1)
+        return plan.apply(x, self._weight, self._bias, out, prepared, x.ndim == self.axes + 1, {"input": x})
 
     def plan(self, input_shape: tuple[int, ...]) -> Plan:
         """The plan with which an input of this shape is computed."""
@@ -116,7 +133,7 @@ class _Conv:
         plan = plan_problem(problem, effort=self._effort, algorithm=self._algorithm)
         layout = ("as it is",) if plan.packing is None else plan.packing.layout
         if layout not in self._prepared:
-            self._prepared[layout] = plan.prepare(self.weight)
+            self._prepared[layout] = plan.prepare(self._weight)
         if len(self._plans) >= _MOST_PLANS:
             self._plans.clear()
         self._plans[key] = plan, self._prepared[layout]

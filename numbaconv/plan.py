@@ -118,17 +118,21 @@ class Plan:
         With ``unbatched``, ``out`` and the result lack the batch axis.
         """
         check_same_type("weight", w, x.dtype)
+        if bias is None:
+            return self.apply(x, w, self._zero_bias, out, prepared, unbatched, {"input": x, "weight": w})
+        b = as_operand("bias", bias)
+        check_same_type("bias", b, x.dtype)
+        check_shape("bias", b, (self.problem.out_channels,))
+        return self.apply(x, w, b, out, prepared, unbatched, {"input": x, "weight": w, "bias": b})
+
+    def apply(
+        self, x: Array, w: Array, b: Array, out: object, prepared: Array | None, unbatched: bool,
+        apart: dict[str, Array],
+    ) -> Array:  # fmt: skip
+        """Compute on operands that have been checked, all but ``out``, which must not overlap those named ``apart``."""
         shape = self._output_shape[1:] if unbatched else self._output_shape
-        b = self._zero_bias if bias is None else as_operand("bias", bias)
-        if bias is not None:
-            check_same_type("bias", b, x.dtype)
-            check_shape("bias", b, (self.problem.out_channels,))
-        if out is None:
-            y = np.empty(shape, x.dtype)
-        else:
-            inputs = {"input": x, "weight": w, "bias": b}
-            y = check_out(out, shape, x.dtype, inputs)
-        flat = y if y.flags.c_contiguous and y.flags.aligned else np.empty(shape, x.dtype)
+        y = np.empty(shape, x.dtype) if out is None else check_out(out, shape, x.dtype, apart)
+        flat = y if out is None or y.flags.carray else np.empty(shape, x.dtype)
         if y.size:
             self.run(x.reshape(-1), w.reshape(-1), b, flat.reshape(-1), prepared)
         if flat is not y:

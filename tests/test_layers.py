@@ -134,3 +134,20 @@ def test_plan_of_an_empty_batch(algorithm: str) -> None:
     plan = nc.plan((0, 4, 8, 8), (4, 4 // groups, 3, 3), groups=groups, algorithm=algorithm)
     assert f"algorithm  {algorithm}" in str(plan)
     assert plan(np.empty((0, 4, 8, 8), "f4"), np.ones(plan.problem.weight_shape, "f4")).shape == (0, 4, 6, 6)
+
+
+def test_weight_and_bias_are_read_only() -> None:
+    """They are copies, and neither a write nor an output reaches them."""
+    w, b = integers((1, 1, 1, 1), "float32"), integers((1,), "float32")
+    layer = nc.Conv2d(w, b)
+    w[:], before = 99, layer.weight.copy()
+    assert layer.bias is not None
+    for array in (layer.weight, layer.bias):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 1
+    with pytest.raises(ValueError, match="out: expected a writeable array"):
+        layer(np.ones((1, 1, 1, 1), np.float32), out=layer.weight)
+    np.testing.assert_array_equal(layer.weight, before)
+    again = pickle.loads(pickle.dumps(layer))
+    np.testing.assert_array_equal(again.weight, layer.weight)
+    assert nc.Conv2d(w).bias is None
