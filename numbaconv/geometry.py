@@ -37,6 +37,11 @@ _BLOCKS = (
 GEOMETRY = np.dtype([(name, np.int64) for name in (*_PROBLEM, *_BLOCKS)] + [("low", np.float64), ("high", np.float64)])
 
 
+def is_pointwise(problem: ConvProblem) -> bool:
+    """Whether the kernel is 1 x 1 with unit stride and no padding."""
+    return max(problem.kernel_size + problem.stride) == 1 and not any(map(sum, problem.padding))
+
+
 @functools.lru_cache(maxsize=1024)
 def spatial(problem: ConvProblem) -> tuple[Axes, Axes]:
     """Input and output size along (D, H, W); a pointwise problem's pixels count as a single row.
@@ -44,7 +49,7 @@ def spatial(problem: ConvProblem) -> tuple[Axes, Axes]:
     A 1 x 1 kernel with unit stride and no padding sees no neighbours, so a row of H * W pixels is the same
     problem, with no short row ends.
     """
-    if max(problem.kernel_size + problem.stride) == 1 and not any(map(sum, problem.padding)):
+    if is_pointwise(problem):
         row = (1, 1, prod(problem.in_size))
         return row, row
     return problem.in_size, problem.out_size
