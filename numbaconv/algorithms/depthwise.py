@@ -166,6 +166,8 @@ def _tile_cost(problem: ConvProblem, mr: int, nv: int, lanes: int) -> tuple[floa
     (T, R, S), (_, sh, sw) = problem.kernel_size, problem.stride
     dh, dw = problem.dilation[1:]
     rows = min((mr - 1) * sh + (R - 1) * dh + 1, mr * R)
+    if sw == 1 and R * S > 9:
+        return T * R * S * mr * nv, 1.1 * T * rows * S * nv
     shuffles = sum((s * dw % lanes + (lanes - 1) * sw) // lanes for s in range(S)) * nv
     return T * R * S * mr * nv, 2.75 * T * rows * max(nv, shuffles)
 
@@ -174,9 +176,9 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     """One for each tile, the one with the least to do first."""
     O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
-    few_taps = problem.kernel_size[1] * problem.kernel_size[2] <= 9
-    # Beside the taps of larger kernels LLVM spills two vectors of accumulators: 7 x 7 takes twice the time.
-    tiles = [tile for tile in TILES[machine.tiles] if lanes // tile[2] > 1 and (few_taps or tile[1] == 1)]
+    # Beside the taps of larger kernels with a stride, LLVM spills two vectors of accumulators.
+    most_nv = 2 if problem.kernel_size[1] * problem.kernel_size[2] <= 9 or problem.stride[2] == 1 else 1
+    tiles = [tile for tile in TILES[machine.tiles] if lanes // tile[2] > 1 and tile[1] <= most_nv]
 
     def cost(tile: tuple[int, int, int]) -> float:
         mr, nv, parts = tile
