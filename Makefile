@@ -4,7 +4,7 @@ BIN := .venv/bin
 NETWORK ?= resnet50
 
 .DEFAULT_GOAL := help
-.PHONY: help tune test lint types unit format bench bench-compare bench-peers clean
+.PHONY: help tune test lint types unit format bench bench-compare bench-planner bench-growth bench-peers clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,12 @@ bench: .venv/.installed  ## Benchmark algorithms, calls and compilation; print a
 
 bench-compare: .venv/.installed  ## Benchmark again and compare with the figures stored last
 	$(BENCH) --benchmark-compare
+
+bench-planner: .venv/.installed  ## What the cost model's choice costs against the best plan, layer by layer
+	$(BIN)/python -m benchmarks.regret
+
+bench-growth: .venv/.installed  ## How time grows with batch and pixels, and from float32 to float64
+	$(BIN)/python -m benchmarks.growth
 
 PEERS :=
 

@@ -18,6 +18,8 @@ TILE_EFFICIENCY = 0.92
 #: Cycles per element moved by vector instructions (packed, transposed or stored), and one by one.
 MOVED = 0.30
 SCATTERED = 1.3
+#: Cycles per element of a weight that is laid out in panels.
+PREPARED = 0.75
 #: Cycles for entering and leaving one register tile: loop set-up, bias, clip.
 TILE_OVERHEAD = 30.0
 #: Bytes of weights or panel a cycle that arrive from beyond L1 while the tile computes.
@@ -46,7 +48,7 @@ class Work(NamedTuple):
     def seconds(self, machine: Machine, threads: int) -> float:
         """Estimated time of one call."""
         computing = max(self.fmas / (FMA_PER_CYCLE * TILE_EFFICIENCY), self.streamed / STREAM_BYTES)
-        moving = (self.moved + self.prepared) * MOVED + self.scattered * SCATTERED
+        moving = self.moved * MOVED + self.prepared * PREPARED + self.scattered * SCATTERED
         cycles = computing + moving + self.tiles * TILE_OVERHEAD
         # The last round of tasks leaves threads idle; those are drawn one by one, so it is one task at most.
         rounds = math.ceil(self.tasks / threads) / max(1, self.tasks)

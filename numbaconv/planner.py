@@ -102,7 +102,7 @@ def plan_problem(
             return recalled
     if effort == "estimate" or problem.batch == 0:
         first = next(_estimated(problem, count, table, most=_ESTIMATED))
-        return first if _fits(first) else _fitting(problem, count, table)[0]
+        return first if _fits(first) else fitting(problem, count, table)[0]
     return measured(problem, count, effort, table)
 
 
@@ -140,7 +140,7 @@ def _fits(plan: Plan) -> bool:
     return plan.workspace_nbytes <= plan.problem.workspace_limit
 
 
-def _fitting(problem: ConvProblem, threads: int, table: dict[str, Algorithm]) -> list[Plan]:
+def fitting(problem: ConvProblem, threads: int, table: dict[str, Algorithm]) -> list[Plan]:
     """All plans that keep to the problem's limit of workspace, fastest first by the cost model."""
     plans = list(_estimated(problem, threads, table))
     fitting = list(filter(_fits, plans))
@@ -171,6 +171,15 @@ def _recalled(problem: ConvProblem, threads: int, known: wisdom.Record, table: d
     return recalled if _fits(recalled) else None
 
 
+def worth_measuring(plans: list[Plan]) -> list[Plan]:
+    """Of plans sorted by their estimates, those not far behind the first, and the first of each algorithm."""
+    first_of: dict[str, Plan] = {}
+    for candidate in plans:
+        first_of.setdefault(candidate.algorithm.name, candidate)
+    limit = plans[0].seconds * _WORTH_MEASURING
+    return [p for p in plans if p.seconds <= limit or first_of[p.algorithm.name] is p]
+
+
 def measured(
     problem: ConvProblem,
     threads: int,
@@ -182,13 +191,8 @@ def measured(
 
     ``progress`` is called whenever a candidate is ready to be timed, its kernels compiled.
     """
-    plans = _fitting(problem, threads, table)
-    limit = math.inf if effort == "exhaustive" else plans[0].seconds * _WORTH_MEASURING
-    first_of: dict[str, Plan] = {}
-    for candidate in plans:
-        first_of.setdefault(candidate.algorithm.name, candidate)
-    chosen = [p for p in plans if p.seconds <= limit or first_of[p.algorithm.name] is p]
-    timed = time_plans(chosen, progress)
+    plans = fitting(problem, threads, table)
+    timed = time_plans(plans if effort == "exhaustive" else worth_measuring(plans), progress)
     if effort == "exhaustive":
         timed = vary_blocks(timed, progress)
     best, seconds = min(timed, key=lambda pair: pair[1])

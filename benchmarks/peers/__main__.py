@@ -18,11 +18,10 @@ from rich.table import Table
 from benchmarks.peers.chart import draw
 from benchmarks.peers.engines import PEERS
 from benchmarks.peers.measure import Result, as_json, geometric_mean, measure
-from numbaconv import networks
+from benchmarks.sets import SETS, load_sets
 from numbaconv.machine import this_machine
 from numbaconv.networks import Layer
 
-_MIXED = Path(__file__).with_name("mixed.txt")
 #: Every so many layers of a set are measured with --quick.
 _QUICK_STEP = 5
 
@@ -31,7 +30,7 @@ def main() -> None:
     # OpenVINO's telemetry forks from a thread, which the thread pools of the other engines do not survive.
     os.environ["CI"] = "true"
     parser = argparse.ArgumentParser(prog="make bench-peers", description=__doc__)
-    parser.add_argument("--sets", nargs="+", default=["resnet50", "vgg16", "mobilenet_v2", "mixed"])
+    parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--threads", type=int, nargs="+", default=[os.cpu_count() or 1, 1])
     parser.add_argument("--engines", nargs="+", default=["numbaconv", "conv2d", *PEERS])
     parser.add_argument("--rounds", type=int, default=5)
@@ -39,7 +38,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path(".benchmarks/peers.json"))
     parser.add_argument("--chart", type=Path, help="where to draw the chart, a PNG")
     options = parser.parse_args()
-    sets = {name: networks.load(_MIXED if name == "mixed" else name) for name in options.sets}
+    sets = load_sets(options.sets)
     if options.quick:
         sets = {name: layers[::_QUICK_STEP] for name, layers in sets.items()}
     console = Console(width=150)

@@ -33,28 +33,30 @@ def panel_packer(nv: int, lanes: int) -> Dispatcher:
         for j in range(nv):
             k = first + j * lanes
             channels = min(lanes, K - k)
+            # The next column is of (c, tap), in a block of ``width`` channels from ``block``; to divide took longer.
+            c = tap = block = 0
+            width = min(g.block_c, C)
             for i in range(0, C * taps, lanes):
                 count = min(lanes, C * taps - i)
                 source = (group * K + k) * C * taps + i
                 if channels == lanes:
-                    block = transpose(load_columns(w, source, C * taps, count, lanes, 1, lanes))
-                    store_tile(block, workspace, 0, lanes)
+                    columns = transpose(load_columns(w, source, C * taps, count, lanes, 1, lanes))
+                    store_tile(columns, workspace, 0, lanes)
                 else:
                     for column in range(count):
                         for row in range(lanes):
                             value = w[source + row * C * taps + column] if row < channels else w.dtype.type(0)
                             workspace[column * lanes + row] = value
-                c = i // taps
-                tap = i % taps
                 for column in range(count):
-                    block_start = c // g.block_c * g.block_c
-                    width = min(g.block_c, C - block_start)
-                    at = (task * C + block_start) * taps + tap * width + c - block_start
+                    at = (task * C + block) * taps + tap * width + c - block
                     store(load(workspace, column * lanes, lanes), y, at * nr + j * lanes)
                     tap += 1
                     if tap == taps:
                         tap = 0
                         c += 1
+                        if c == block + width:
+                            block = c
+                            width = min(g.block_c, C - block)
 
     return jit(pack)
 

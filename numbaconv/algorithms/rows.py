@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.cost import Work
-from numbaconv.geometry import ceil_div, even_block, locate, spatial
+from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -98,6 +98,8 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int) ->
 
 
 def applicable(problem: ConvProblem) -> str | None:
+    if is_pointwise(problem):
+        return "a pointwise problem has no rows that taps would share: it is a matrix product"
     taps, stride = problem.kernel_size[2], problem.stride[2]
     if taps > _MOST_TAPS or stride > _MOST_STRIDE:
         most = f"kernels of up to {_MOST_TAPS} columns and strides up to {_MOST_STRIDE}"
@@ -116,7 +118,7 @@ def _tile_cost(problem: ConvProblem, lanes: int) -> Callable[[int, int], float]:
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
     """The tiles with the least to do, idle lanes and channels included."""
-    K, (O, P, Q) = problem.out_channels // problem.groups, spatial(problem)[1]
+    K, (O, P, Q) = problem.out_channels // problem.groups, problem.out_size
     lanes = machine.lanes(problem.dtype)
     tile_cost = _tile_cost(problem, lanes)
 
@@ -136,7 +138,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
     _, nv, block_p, block_k = settings
-    (O, P, _), lanes = spatial(problem)[1], machine.lanes(problem.dtype)
+    (O, P, _), lanes = problem.out_size, machine.lanes(problem.dtype)
     S, stride, dilation = problem.kernel_size[2], problem.stride[2], problem.dilation[2]
     seen_columns = (nv * lanes - 1) * stride + (S - 1) * dilation + lanes + stride
     return Schedule.of(
@@ -148,7 +150,7 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
     mr, nv, block_p, block_k = settings
     lanes = machine.lanes(problem.dtype)
-    K, (O, P, Q) = problem.out_channels // problem.groups, spatial(problem)[1]
+    K, (O, P, Q) = problem.out_channels // problem.groups, problem.out_size
     images = problem.batch * problem.groups * O
     row_tiles = K // block_k * ceil_div(block_k, mr) + ceil_div(K % block_k, mr)
     tiles = images * P * ceil_div(Q, nv * lanes) * row_tiles
