@@ -15,8 +15,9 @@ from math import prod
 from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
+from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work
-from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate
+from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -98,8 +99,6 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int) ->
 
 
 def applicable(problem: ConvProblem) -> str | None:
-    if is_pointwise(problem):
-        return "a pointwise problem has no rows that taps would share: it is a matrix product"
     taps, stride = problem.kernel_size[2], problem.stride[2]
     if taps > _MOST_TAPS or stride > _MOST_STRIDE:
         most = f"kernels of up to {_MOST_TAPS} columns and strides up to {_MOST_STRIDE}"
@@ -113,12 +112,12 @@ def _tile_cost(problem: ConvProblem, lanes: int) -> Callable[[int, int], float]:
     kernel_rows = problem.in_channels // problem.groups * T * R
     shuffles = sum((s * dilation % lanes + (lanes - 1) * stride) // lanes for s in range(S)) / 2
     # Eight sums keep two units of a latency of four busy. Weights are loaded for each row of the tile.
-    return lambda mr, nv: kernel_rows * (S * max(mr * nv, 8, mr + 2 * nv) + shuffles * nv + 2)
+    return lambda mr, nv: kernel_rows * (S * max(mr * nv, 8, 1.25 * mr + 2 * nv) + shuffles * nv + 2)
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
     """The tiles with the least to do, idle lanes and channels included."""
-    K, (O, P, Q) = problem.out_channels // problem.groups, problem.out_size
+    K, (O, P, Q) = problem.out_channels // problem.groups, spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
     tile_cost = _tile_cost(problem, lanes)
 
@@ -138,7 +137,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
     _, nv, block_p, block_k = settings
-    (O, P, _), lanes = problem.out_size, machine.lanes(problem.dtype)
+    (O, P, _), lanes = spatial(problem)[1], machine.lanes(problem.dtype)
     S, stride, dilation = problem.kernel_size[2], problem.stride[2], problem.dilation[2]
     seen_columns = (nv * lanes - 1) * stride + (S - 1) * dilation + lanes + stride
     return Schedule.of(
@@ -150,16 +149,18 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
     mr, nv, block_p, block_k = settings
     lanes = machine.lanes(problem.dtype)
-    K, (O, P, Q) = problem.out_channels // problem.groups, problem.out_size
+    K, (O, P, Q) = problem.out_channels // problem.groups, spatial(problem)[1]
     images = problem.batch * problem.groups * O
+    C = problem.in_channels // problem.groups
     row_tiles = K // block_k * ceil_div(block_k, mr) + ceil_div(K % block_k, mr)
     tiles = images * P * ceil_div(Q, nv * lanes) * row_tiles
     return Work(
         images * ceil_div(P, block_p) * ceil_div(K, block_k),
         fmas=tiles * _tile_cost(problem, lanes)(mr, nv),
         tiles=tiles,
-        moved=tiles * mr * nv * lanes / 4,
-        streamed=tiles * mr * problem.in_channels // problem.groups * prod(problem.kernel_size) * 4,
+        # A pointwise problem has no taps that would share a line of the input while it is in L1.
+        moved=tiles * nv * lanes * (mr / 4 + (2 * C if is_pointwise(problem) else 0)),
+        streamed=tiles * mr * C * prod(problem.kernel_size) * ITEM_SIZE[problem.dtype],
     ).seconds(machine, threads)
 
 
