@@ -99,6 +99,15 @@ def _locate(task: int, g: Any) -> tuple[int, int, int, int, int, int]:
 locate: Dispatcher = jit(_locate)
 
 
+def _rows_inside(top: int, dilation: int, R: int, H: int) -> tuple[int, int]:
+    """First row of a kernel, and the one after the last, that sees one of ``H`` rows where row 0 sees row ``top``."""
+    return max(0, (dilation - 1 - top) // dilation), max(0, min(R, (H - 1 - top) // dilation + 1))
+
+
+#: Jitted, for kernels to call.
+rows_inside: Dispatcher = jit(_rows_inside)
+
+
 def ceil_div(a: int, b: int) -> int:
     """``a / b`` rounded up."""
     return -(-a // b)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
+from numba.core import types
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
@@ -162,24 +163,20 @@ def correlate(
 
 @intrinsic(prefer_literal=True)
 def add_row(
-    typingctx: Any, tile: Any, w: Any, w_off: Any, ldw: Any, x: Any, x_off: Any, window: Any, blank: Any, taps: Any,
+    typingctx: Any, tile: Any, w: Any, w_off: Any, ldw: Any, x: Any, x_off: Any, begin: Any, end: Any, taps: Any,
     stride: Any, dilation: Any,
 ) -> tuple[Any, Lowering]:  # fmt: skip
     """``tile[i, j] += sum over s of w[w_off + i * ldw + s] * row(j * stride + s * dilation)``: one row of a kernel.
 
     Rows of the tile are output channels. ``taps``, ``stride`` and ``dilation`` are literals; ``row(c)`` is
-    ``x[x_off + c]`` within ``window`` = (number, height, begin, end), that is if ``0 <= number < height`` and where
-    ``begin <= c < end``, and 0 outside, where nothing is read. ``blank`` is as in `correlate`.
+    ``x[x_off + c]`` for ``begin <= c < end``, and 0 outside, where nothing is read.
     """
     seen = _Row(tile.vec, tile.vectors, taps.literal_value, stride.literal_value, dilation.literal_value)
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        value, w_array, w_start, w_step, x_array, start, limits, zeros = args[:8]
-        number, height, begin, end = (builder.extract_value(limits, i) for i in range(4))
-        nothing = context.make_array(blank)(context, builder, zeros).data
+        value, w_array, w_start, w_step, x_array, start, first, last = args[:8]
         line = emit.element(context, builder, x, x_array, start)
-        line = _line_or_blank(builder, line, nothing, number, height)
-        loaded = seen.load(builder, line, seen.masks(builder, begin, end))
+        loaded = seen.load(builder, line, seen.masks(builder, first, last))
         for s in range(seen.taps):
             pixels = seen.seen(builder, loaded, s)
             weight = emit.plus(builder, w_start, s)
@@ -193,4 +190,4 @@ def add_row(
                     value = builder.insert_value(value, total, k)
         return value
 
-    return signature(tile, tile, w, w_off, ldw, x, x_off, window, blank, taps, stride, dilation), lower
+    return signature(tile, tile, w, w_off, ldw, x, x_off, types.int64, types.int64, taps, stride, dilation), lower
