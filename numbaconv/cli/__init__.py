@@ -76,7 +76,16 @@ def main() -> NoReturn:
         status = 130
     except Exception as error:
         status = _refuse(error)
+    _drop_unwritten()
     sys.exit(status or 0)
+
+
+def _drop_unwritten() -> None:
+    """Output that a full disk refuses has been reported; the interpreter would try and fail again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _lenient(stream: TextIO | None) -> TextIO:

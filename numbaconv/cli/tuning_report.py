@@ -133,7 +133,9 @@ def _wide_table(layers: list[Report], timed: list[str]) -> Table:
 
 
 def _narrow_table(layers: list[Report], timed: list[str]) -> Table:
-    """Names above shapes, and marks beside times for what was chosen."""
+    """Names above shapes, and marks beside times for what was chosen; the reference only if it ever was."""
+    choices = {layer["constant_weight"]["algorithm"] for layer in layers} | set(map(_other_choice, layers))
+    timed = [name for name in timed if name != "reference" or name in choices]
     figures = dict.fromkeys(("count", *timed, "GFLOP/s", "% peak"), "number")
     table = new_table({"layer": "text"} | figures, gap=1)
     for layer in layers:
