@@ -30,7 +30,9 @@ def draw(results: dict[str, list[Result]], threads: int, path: Path) -> None:
         axis.set_ylabel("best peer's time / ours")
         axis.set_title(f"{name}, {threads} threads", fontsize=9)
     handles = [patches.Patch(color=colour) for colour in _COLOURS.values()]
-    axes[0, 0].legend(handles, [f"best peer is {peer}" for peer in _COLOURS], fontsize=7, ncols=4)
+    figure.legend(
+        handles, [f"best peer is {peer}" for peer in _COLOURS], loc="outside upper center", fontsize=7, ncols=4
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
