@@ -143,14 +143,14 @@ def _fits(plan: Plan) -> bool:
 def fitting(problem: ConvProblem, threads: int, table: dict[str, Algorithm]) -> list[Plan]:
     """All plans that keep to the problem's limit of workspace, fastest first by the cost model."""
     plans = list(_estimated(problem, threads, table))
-    fitting = list(filter(_fits, plans))
-    if not fitting:
+    kept = list(filter(_fits, plans))
+    if not kept:
         least = min(plan.workspace_nbytes for plan in plans)
         raise ValueError(
             f"workspace_limit: expected at least the {least} bytes that {' or '.join(table)} needs for {problem} with "
             f"{threads} threads, got {problem.workspace_limit}"
         )
-    return fitting
+    return kept
 
 
 def _recalled(problem: ConvProblem, threads: int, known: wisdom.Record, table: dict[str, Algorithm]) -> Plan | None:

@@ -39,7 +39,6 @@ class WorkspacePool:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._free: list[Array] = []  # the smallest first
-        self._kept = 0  # their bytes
         self._lock = threading.Lock()
 
     def borrow(self, nbytes: int) -> Array:
@@ -47,7 +46,6 @@ class WorkspacePool:
         with self._lock:
             for i, block in enumerate(self._free):
                 if block.nbytes >= nbytes:
-                    self._kept -= block.nbytes
                     return self._free.pop(i)
         return aligned_empty(nbytes, "uint8")
 
@@ -55,15 +53,14 @@ class WorkspacePool:
         """Keep a block for later calls; if that is too much, the smallest ones go."""
         with self._lock:
             self._free.append(block)
-            self._kept += block.nbytes
-            if len(self._free) > 1:
+            if len(self._free) > 1 or block.nbytes > self.limit:  # rarely so, and to sort and add takes a while
                 self._free.sort(key=lambda kept: kept.nbytes)
-            while self._kept > self.limit:
-                self._kept -= self._free.pop(0).nbytes
+                while sum(kept.nbytes for kept in self._free) > self.limit:
+                    del self._free[0]
 
     def clear(self) -> None:
         """Let go of every block, and of a lock that another thread may have held when this process was forked."""
-        self._free, self._kept = [], 0
+        self._free = []
         self._lock = threading.Lock()
 
 
