@@ -7,7 +7,6 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +15,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from numbaconv import networks, parallel
-from numbaconv.arguments import normalise_accuracy, normalise_dtype
+from numbaconv.arguments import normalise_accuracy
 from numbaconv.networks import Layer
 from numbaconv.problem import ConvProblem
 
@@ -73,12 +72,13 @@ def load_layers(
             found += networks.load(source)
         except UnicodeDecodeError:
             raise ValueError(f"{source}: expected a text file of descriptors") from None
-    layers = networks.with_options(found, batch=batch, dtype=normalise_dtype(dtype), constant_weight=constant_weight)
+    layers = networks.with_options(
+        found, batch=batch, dtype=dtype, constant_weight=constant_weight, accuracy=normalise_accuracy(accuracy)
+    )
     for layer in layers:
         if layer.problem.batch == 0:
             raise ValueError(f"batch: expected at least 1 image to compute, got {layer.problem}")
-    which = normalise_accuracy(accuracy)
-    return [replace(layer, problem=replace(layer.problem, accuracy=which)) for layer in layers]
+    return layers
 
 
 def heading(report: Mapping[str, Any]) -> str:

@@ -50,11 +50,11 @@ def tune(
     if save is not None:
         check_target(save)
     layers = load_layers(sources, batch=batch, dtype=dtype, accuracy=accuracy)
-    use_threads(threads)
+    count = use_threads(threads)
     before = _version_of(wisdom.default_path())
     with LayerProgress(len(layers)) as progress:
         progress.begin("machine", "measuring its peak")
-        peak = measured_peak(layers[0].problem.dtype, use_threads(threads))
+        peak = measured_peak(layers[0].problem.dtype, count)
         tuning = tune_layers(layers, effort=effort, again=again, budget=budget, progress=progress)
     kept = tuning.measured == 0 or _version_of(wisdom.default_path()) != before
     report = tuning_report(tuning, peak)

@@ -87,8 +87,9 @@ def with_options(
     batch: int | None = None,
     dtype: object = None,
     constant_weight: bool | None = None,
+    accuracy: str | None = None,
 ) -> list[Layer]:
-    """Give every layer another batch, dtype or constant weight; None leaves what it has.
+    """Give every layer another batch, dtype, constant weight or accuracy; None leaves what it has.
 
     Examples
     --------
@@ -105,6 +106,8 @@ def with_options(
             problem = replace(problem, dtype=normalise_dtype(dtype))
         if constant_weight is not None:
             problem = replace(problem, constant_weight=constant_weight)
+        if accuracy is not None:
+            problem = replace(problem, accuracy=accuracy)
         changed.append(replace(layer, problem=problem))
     return _merge(changed)
 
