@@ -29,6 +29,16 @@ CALL_SECONDS = 6e-6
 START_SECONDS = 5e-6
 
 
+def busiest(whole: float, parts: float, part: float, threads: int) -> float:
+    """Tasks' worth of time until the last thread is done.
+
+    Threads draw ``whole`` tasks one by one, and after them ``parts`` shorter ones, which take ``part`` of a task.
+    """
+    rounds = math.ceil(whole / threads)
+    beyond = parts - (rounds * threads - whole)  # short ones that find no thread idle in the last round
+    return rounds + part * math.ceil(max(0.0, beyond) / threads)
+
+
 class Work(NamedTuple):
     """Counts of work over all tasks.
 

@@ -55,12 +55,12 @@ def conv2d(
     out : numpy.ndarray, optional
         Written in place and returned; must not overlap an input.
     algorithm : str
-        "auto", or the name of one: "depthwise", "winograd", "direct", "im2col", "rows", "reference".
+        "auto", or the name of one: "depthwise", "winograd", "strassen", "direct", "im2col", "rows", "reference".
     accuracy : None, "fast", "default" or "strict"
         Which algorithms "auto" may choose. "strict": those that sum the products of the definition; "default": also
-        Winograd's of small tiles, with an error of at most 4e-6 of the largest output; "fast": all, up to 2e-5. A NaN
-        or Inf in the input spreads to some outputs beside those that see it, unless "strict". None is what the
-        environment variable NUMBACONV_ACCURACY says, or else "default".
+        Strassen's, and Winograd's of small tiles, with an error of at most 4e-6 of the largest output; "fast": all, up
+        to 2e-5. A NaN or Inf in the input spreads to some outputs beside those that see it, unless "strict". None is
+        what the environment variable NUMBACONV_ACCURACY says, or else "default".
     workspace_limit : int, optional
         Most bytes that the call may borrow beyond its arrays, a weight laid out anew included; None is 32 MiB. Of
         algorithms and their settings only those are chosen that keep to it.

@@ -60,6 +60,9 @@ _DESCRIPTORS = (
     # 1 x 1 whose output is as large as its input, and yet sees other pixels, by stride and padding
     "mb1ic3ih1iw99oc9oh1ow99kh1kw1sh1sw2ph0pw50",
     "mb1ic3ih1iw99oc9oh1ow99kh1kw1sh2sw1ph1pw0",
+    # 1 x 1 by halves: panels and pixels that end within a pair, groups, and channels that are cut
+    "g2mb2ic40ih9oc150oh9kh1ph0",
+    "mb1ic600ih6oc40oh6kh1ph0",
 )
 
 PROBLEMS = tuple(ConvProblem.parse(descriptor) for descriptor in _DESCRIPTORS)

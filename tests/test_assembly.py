@@ -17,7 +17,7 @@ import pytest
 from naive import Array
 from numba.core.codegen import CPUCodeLibrary
 
-from numbaconv.algorithms import direct, im2col, winograd
+from numbaconv.algorithms import direct, im2col, strassen, winograd
 from numbaconv.simd.tile import rank1, zeros
 from numbaconv.simd.tile_memory import store_tile
 
@@ -40,7 +40,7 @@ TARGETS = (
 )
 #: The tiles of the algorithms, each once.
 TILES = {
-    name: dict.fromkeys(tile for module in (direct, im2col, winograd) for tile in module.TILES[name])
+    name: dict.fromkeys(tile for module in (direct, im2col, strassen, winograd) for tile in module.TILES[name])
     for name in ("avx2", "avx512", "neon")
 }
 CASES = [

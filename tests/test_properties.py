@@ -23,7 +23,7 @@ from numbaconv.problem import ConvProblem
 
 FUNCTIONS: dict[int, Callable[..., Array]] = {1: nc.conv1d, 2: nc.conv2d, 3: nc.conv3d}
 #: Algorithms that are for every problem, and exact.
-GENERAL = [name for name in ALGORITHMS if name not in ("depthwise", "winograd")]
+GENERAL = [name for name in ALGORITHMS if name not in ("depthwise", "winograd", "strassen")]
 
 some = settings(deadline=None, max_examples=60, derandomize=True)
 #: Depthwise kernels are compiled for their taps, strides and dilations, nearly each example another one.

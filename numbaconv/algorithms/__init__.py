@@ -6,9 +6,12 @@ from numbaconv.algorithms.direct import DIRECT
 from numbaconv.algorithms.im2col import IM2COL
 from numbaconv.algorithms.reference import REFERENCE
 from numbaconv.algorithms.rows import ROWS
+from numbaconv.algorithms.strassen import STRASSEN
 from numbaconv.algorithms.winograd import WINOGRAD
 
 #: Fastest first where all apply, the reference last.
-ALGORITHMS: dict[str, Algorithm] = {row.name: row for row in (DEPTHWISE, WINOGRAD, DIRECT, IM2COL, ROWS, REFERENCE)}
+ALGORITHMS: dict[str, Algorithm] = {
+    row.name: row for row in (DEPTHWISE, WINOGRAD, STRASSEN, DIRECT, IM2COL, ROWS, REFERENCE)
+}
 
 __all__ = ["ALGORITHMS", "Algorithm", "Packing", "Schedule", "Settings"]

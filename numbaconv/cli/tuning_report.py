@@ -113,8 +113,7 @@ def _print_table(layers: list[Report]) -> None:
     if fits(table):
         print_table(table)
     else:
-        print_table(_narrow_table(layers, timed))
-        say("* chosen by Conv2d, + by conv2d where that is another")
+        print_table(_narrow_table(layers))
 
 
 def _wide_table(layers: list[Report], timed: list[str]) -> Table:
@@ -132,18 +131,20 @@ def _wide_table(layers: list[Report], timed: list[str]) -> Table:
     return table
 
 
-def _narrow_table(layers: list[Report], timed: list[str]) -> Table:
-    """Names above shapes, and marks beside times for what was chosen; the reference only if it ever was."""
-    choices = {layer["constant_weight"]["algorithm"] for layer in layers} | set(map(_other_choice, layers))
-    timed = [name for name in timed if name != "reference" or name in choices]
-    figures = dict.fromkeys(("count", *timed, "GFLOP/s", "% peak"), "number")
-    table = new_table({"layer": "text"} | figures, gap=1)
+def _narrow_table(layers: list[Report]) -> Table:
+    """Names above shapes, and of the algorithms the chosen one and the next best, with their times."""
+    choices = {"chosen": "text", "next best": "text"}
+    if any(map(_other_choice, layers)):
+        choices["conv2d"] = "text"
+    table = new_table({"layer": "text", "count": "number"} | choices | {"GFLOP/s": "number", "% peak": "number"}, gap=1)
     for layer in layers:
         chosen = layer["constant_weight"]
-        marks = {_other_choice(layer): "+", chosen["algorithm"]: "*"}
-        times = [Text(_time(chosen, name) + marks.get(name, " "), _style(chosen, name)) for name in timed]
+        others = chosen["measured_seconds"].keys() - {chosen["algorithm"]}
+        following = min(others, key=lambda name: chosen["measured_seconds"][name], default="")
+        best = (f"{name}\n{_time(chosen, name)}" if name else "-" for name in (chosen["algorithm"], following))
+        cells = [*best, _other_choice(layer)][: len(choices)]
         name = "\n".join(filter(None, (layer["name"], short(layer["descriptor"]))))
-        table.add_row(name, str(layer["count"]), *times, *_speed(chosen))
+        table.add_row(name, str(layer["count"]), *cells, *_speed(chosen))
     return table
 
 

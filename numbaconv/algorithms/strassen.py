@@ -1,0 +1,329 @@
+"""Strassen's product for pointwise convolution: seven products of quarters where the definition has eight.
+
+A convolution with a 1 x 1 kernel is a product of matrices, Y [pixels][K] = X [pixels][C] W [C][K]. With each cut in
+quarters, Winograd's form of Strassen's algorithm sums seven products, an eighth less than the definition::
+
+    step  pixels                  weights                    of the sum
+    0     X11                     W11                        kept as U1
+    1     X12                     W21                        + U1           is Y11
+    2     X21 + X22 - X11         W22 - W12 + W11            + U1           kept as U2
+    3     X11 - X21               W22 - W12                  + U2           kept as U3
+    4     X22                     W21 - W22 + W12 - W11      + U3           is Y21
+    5     X21 + X22               W12 - W11                  + U2 kept, + U3 is Y22
+    6     X12 + X11 - X21 - X22   W22                        + what 5 kept  is Y12
+
+The rows of quarters are two neighbouring register tiles of pixels, their columns two neighbouring panels of output
+channels, and the inner ones the two halves of the input channels. So all but the sums of pixels is done in registers
+and L1, and these are made once for all panels. Source: Strassen, "Gaussian Elimination is not Optimal" (1969); the
+form with 15 additions is Winograd's, as in Huang et al., "Strassen's Algorithm Reloaded" (SC 2016). A NaN or Inf in
+the input spreads over the two tiles of pixels.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from numbaconv.algorithms.algorithm import Algorithm, Array, Packing, Schedule
+from numbaconv.arguments import ITEM_SIZE
+from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, Work, busiest
+from numbaconv.geometry import ceil_div, geometry, is_pointwise, locate, spatial
+from numbaconv.machine import Machine
+from numbaconv.problem import ConvProblem
+from numbaconv.runtime import Dispatcher, jit
+from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
+from numbaconv.simd.tile_memory import load_columns, load_tile, prefetch_rows, store_tile, store_transposed, transpose
+from numbaconv.simd.vec import load, load_between, store
+from numbaconv.workspace import LINE
+
+#: Tile shapes (mr, nv), as in `direct`.
+TILES = {
+    "avx512": ((14, 2), (13, 2), (12, 2), (11, 2), (10, 2), (9, 3), (8, 3)),
+    "neon": ((7, 3), (7, 2), (12, 2)),
+    "avx2": ((6, 2), (4, 3)),
+}
+_STEPS = 7
+#: Tiles kept for each pair: U1 (later what step 5 keeps), U2, U3, and the sum so far where channels are cut.
+_KEPT = 4
+#: What is added to the product of each step: a kept tile, or none.
+_ADDED = (-1, 0, 0, 1, 2, -1, 0)
+#: Channels summed at a stretch: with 2048 channels the error is 1.2e-6 so, and 3.3e-6 in sums of 1024.
+_SUM_BLOCK = 256
+#: Elements moved for each of a quarter that is staged: four are read, and four sums written.
+_STAGED = 5
+#: Cycles of a step beside its products, and of a task.
+_STEP_CYCLES, _TASK_CYCLES = 100.0, 300.0
+
+
+class Settings(NamedTuple):
+    """Tiles of ``mr`` pixels by ``nv`` vectors; blocks of pairs of tiles, and of pairs of panels of channels."""
+
+    mr: int
+    nv: int
+    block_q: int
+    block_k: int
+
+
+def _plane(problem: ConvProblem, mr: int, lanes: int) -> int:
+    """Elements of a quarter of the pixels, [C / 2][mr rounded up to vectors], and a line that keeps them apart."""
+    half = problem.in_channels // problem.groups // 2
+    return half * ceil_div(mr, lanes) * lanes + LINE // ITEM_SIZE[problem.dtype]
+
+
+@functools.cache
+def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
+    nr = nv * lanes
+    tile = mr * nr
+    width = ceil_div(mr, lanes) * lanes
+
+    def strassen(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
+        """One block of pairs of tiles of pixels for some pairs of panels of output channels.
+
+        ``x`` is [N][G][C][Q], ``y`` [N][G][K][Q]; ``w`` is [G][pairs of panels][7][C / 2][nr] (`_packer`). In
+        ``workspace`` are, for every pair, the quarters that each step multiplies, [7][C / 2][width], of which those
+        that are not sums are read where ``x`` has them, unless the image ends within the pair; and the kept tiles.
+        """
+        g = geometry[0]
+        C, K, Q, plane = g.C, g.K, g.Q, g.pitch
+        half = C // 2
+        n, group, _, _, q_task, k_task = locate(task, g)
+        q0 = q_task * g.block_q * 2 * mr
+        pairs = min(g.block_q, (Q - q0 + 2 * mr - 1) // (2 * mr))
+        image = (n * g.G + group) * C * Q
+
+        # Channel by channel and not pair by pair: the pixels of a channel are neighbours, 5 % of the whole.
+        for c in range(half):
+            for pair in range(pairs):
+                q = q0 + pair * 2 * mr
+                whole = q + 2 * mr <= Q
+                for j in range(0, mr, lanes):
+                    x11 = image + c * Q + q + j
+                    x12 = x11 + half * Q
+                    first = min(mr, Q - q) - j
+                    second = min(mr, Q - q - mr) - j
+                    # The next channels, 8 further on: 1 to 5 % of the whole.
+                    prefetch_rows(x, x11 + 8 * Q, mr, 3)
+                    prefetch_rows(x, x12 + 8 * Q, mr, 3)
+                    a11 = load_between(x, x11, 0, first, lanes)
+                    a12 = load_between(x, x12, 0, first, lanes)
+                    a21 = load_between(x, x11 + mr, 0, second, lanes)
+                    a22 = load_between(x, x12 + mr, 0, second, lanes)
+                    at = pair * _STEPS * plane + c * width + j
+                    if not whole:
+                        store(a11, workspace, at)
+                        store(a12, workspace, at + plane)
+                        store(a22, workspace, at + 4 * plane)
+                    row = a21 + a22
+                    store(row - a11, workspace, at + 2 * plane)
+                    store(a11 - a21, workspace, at + 3 * plane)
+                    store(row, workspace, at + 5 * plane)
+                    store(a12 - (row - a11), workspace, at + 6 * plane)
+
+        panels = (K + 2 * nr - 1) // (2 * nr)
+        low, high = x.dtype.type(g.low), x.dtype.type(g.high)
+        for panel in range(k_task * g.block_k, min(panels, (k_task + 1) * g.block_k)):
+            for step in range(_STEPS):
+                weights = ((group * panels + panel) * _STEPS + step) * half * nr
+                for pair in range(pairs):
+                    q = q0 + pair * 2 * mr
+                    in_place = (step == 0 or step == 1 or step == 4) and q + 2 * mr <= Q
+                    quarter = image + q + (0 if step == 0 else half * Q) + (mr if step == 4 else 0)
+                    pixels = (pair * _STEPS + step) * plane
+                    kept = g.block_q * _STEPS * plane + pair * _KEPT * tile
+                    sums = kept + (_KEPT - 1) * tile
+                    acc = zeros(x, mr, nv, lanes)
+                    if _ADDED[step] >= 0:
+                        acc = load_tile(workspace, kept + _ADDED[step] * tile, nr, mr, nv, lanes)
+                    for block in range(0, half, _SUM_BLOCK):
+                        end = min(half, block + _SUM_BLOCK)
+                        if block > 0:
+                            acc = zeros(x, mr, nv, lanes)
+                        if in_place:
+                            for c in range(block, end):
+                                acc = rank1(acc, x, quarter + c * Q, 1, w, weights + c * nr)
+                        else:
+                            for c in range(block, end):
+                                acc = rank1(acc, workspace, pixels + c * width, 1, w, weights + c * nr)
+                        if block > 0:
+                            acc = add(acc, load_tile(workspace, sums, nr, mr, nv, lanes))
+                        if end < half:
+                            store_tile(acc, workspace, sums, nr)
+                    if step == 0 or step == 2 or step == 3:
+                        store_tile(acc, workspace, kept + max(0, step - 1) * tile, nr)
+                        continue
+                    if step == 5:
+                        store_tile(add(acc, load_tile(workspace, kept + tile, nr, mr, nv, lanes)), workspace, kept, nr)
+                        acc = add(acc, load_tile(workspace, kept + 2 * tile, nr, mr, nv, lanes))
+                    q += mr if step == 4 or step == 5 else 0
+                    k = panel * 2 * nr + (nr if step >= 5 else 0)
+                    if q < Q and k < K:
+                        acc = clip(add_to_columns(acc, bias, group * K + k, K - k), low, high)
+                        at = ((n * g.G + group) * K + k) * Q + q
+                        store_transposed(acc, y, at, Q, min(mr, Q - q), K - k)
+
+    return jit(strassen)
+
+
+@functools.cache
+def _packer(nv: int, lanes: int) -> Dispatcher:
+    """The kernel that packs; a task is one pair of panels of a group."""
+    nr = nv * lanes
+    block = lanes * lanes
+
+    def pack(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
+        """``w`` [G * K][C] to ``y`` [G][pairs of panels][7][C / 2][nr]: quarters and sums of them, zeros beyond K.
+
+        ``workspace`` holds a lanes x lanes block of each quarter, transposed.
+        """
+        g = geometry[0]
+        C, K = g.C, g.K
+        half = C // 2
+        plane = half * nr
+        panels = (K + 2 * nr - 1) // (2 * nr)
+        group = task // panels
+        for j in range(nv):
+            for c in range(0, half, lanes):
+                count = min(lanes, half - c)
+                for quarter in range(4):  # W11, W12, W21, W22
+                    k = task % panels * 2 * nr + quarter % 2 * nr + j * lanes
+                    source = (group * K + k) * C + quarter // 2 * half + c
+                    if k + lanes <= K:
+                        columns = transpose(load_columns(w, source, C, count, lanes, 1, lanes))
+                        store_tile(columns, workspace, quarter * block, lanes)
+                    else:
+                        for column in range(count):
+                            for row in range(lanes):
+                                value = w[source + row * C + column] if k + row < K else w.dtype.type(0)
+                                workspace[quarter * block + column * lanes + row] = value
+                for column in range(count):
+                    w11 = load(workspace, column * lanes, lanes)
+                    w12 = load(workspace, block + column * lanes, lanes)
+                    w21 = load(workspace, 2 * block + column * lanes, lanes)
+                    w22 = load(workspace, 3 * block + column * lanes, lanes)
+                    difference = w12 - w11
+                    at = task * _STEPS * plane + (c + column) * nr + j * lanes
+                    store(w11, y, at)
+                    store(w21, y, at + plane)
+                    store(w22 - difference, y, at + 2 * plane)
+                    store(w22 - w12, y, at + 3 * plane)
+                    store(w21 - (w22 - difference), y, at + 4 * plane)
+                    store(difference, y, at + 5 * plane)
+                    store(w22, y, at + 6 * plane)
+
+    return jit(pack)
+
+
+def applicable(problem: ConvProblem) -> str | None:
+    if not is_pointwise(problem):
+        return "it is for kernels of 1 x 1 with unit stride and no padding"
+    if problem.in_channels // problem.groups % 2:
+        channels = problem.in_channels // problem.groups
+        return f"it is for an even number of input channels in each group, and here there are {channels}"
+    if problem.accuracy == "strict":
+        return "accuracy 'strict' asks for algorithms that sum the products of the definition"
+    return None
+
+
+def _pair_cycles(problem: ConvProblem, mr: int, nv: int, lanes: int) -> tuple[float, float]:
+    """Cycles of staging a pair of tiles, and of its seven steps for a pair of panels."""
+    half = problem.in_channels // problem.groups // 2
+    staged = half * ceil_div(mr, lanes) * lanes * _STAGED * MOVED
+    product = half * mr * nv / (FMA_PER_CYCLE * TILE_EFFICIENCY)
+    return staged, _STEPS * (product + _STEP_CYCLES) + 4 * mr * nv * lanes * MOVED
+
+
+def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> tuple[float, Settings]:
+    """Blocks whose staged pixels fit L2, cut so that threads finish together; and the cycles that they take."""
+    size, lanes = ITEM_SIZE[problem.dtype], machine.lanes(problem.dtype)
+    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    panels, pairs = ceil_div(K, 2 * nv * lanes), ceil_div(spatial(problem)[1][2], 2 * mr)
+    images = max(1, problem.batch) * problem.groups
+    pair_bytes = (_STEPS * _plane(problem, mr, lanes) + _KEPT * mr * nv * lanes) * size
+    most = max(1, min(machine.l2 * 3 // 4, problem.workspace_limit // threads) // pair_bytes)
+    staged, steps = _pair_cycles(problem, mr, nv, lanes)
+    panel_cycles = _STEPS * C // 2 * nv * lanes * size / STREAM_BYTES
+
+    def cut(rounds: int, pieces_k: int) -> tuple[float, int, int]:
+        """Cycles of the thread that has most, and the blocks, of which it draws ``rounds`` for each piece or more."""
+        q = min(most, ceil_div(pairs * images, rounds * threads))
+        k = ceil_div(panels, pieces_k)
+        task = q * staged + k * max(q * steps, panel_cycles) + _TASK_CYCLES
+        others = images * ceil_div(panels, k)
+        return busiest(others * (pairs // q), others * (pairs % q > 0), pairs % q / q, threads) * task, q, k
+
+    pieces = [pieces for pieces in dict.fromkeys((1, threads, 2 * threads)) if pieces <= panels]
+    ways = [cut(rounds, pieces_k) for rounds in (1, 2, 3, 4, 8) for pieces_k in pieces]
+    cycles, block_q, block_k = min(ways)
+    return cycles, Settings(mr, nv, block_q, block_k)
+
+
+def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
+    """The tile with the least left over, and the one with the least for the thread that has most."""
+    lanes, Q = machine.lanes(problem.dtype), spatial(problem)[1][2]
+    K, images = problem.out_channels // problem.groups, max(1, problem.batch) * problem.groups
+
+    def idle(threads: int) -> Callable[[tuple[int, int]], int]:
+        return lambda tile: (
+            ceil_div(ceil_div(Q, 2 * tile[0]) * images, threads) * tile[0] * ceil_div(K, 2 * tile[1] * lanes) * tile[1]
+        )
+
+    tiles = dict.fromkeys(min(TILES[machine.tiles], key=idle(count)) for count in (1, threads))
+    return (settings for _, settings in sorted(_blocks(problem, *tile, machine, threads) for tile in tiles))
+
+
+def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
+    mr, nv, block_q, block_k = settings
+    lanes = machine.lanes(problem.dtype)
+    pairs = ceil_div(spatial(problem)[1][2], 2 * mr)
+    panels = ceil_div(problem.out_channels // problem.groups, 2 * nv * lanes)
+    block_q, plane = min(block_q, max(1, pairs)), _plane(problem, mr, lanes)
+    return Schedule.of(
+        problem, block_q * (_STEPS * plane + _KEPT * mr * nv * lanes),
+        tasks_g=problem.groups, tasks_q=ceil_div(pairs, block_q), tasks_k=ceil_div(panels, block_k),
+        block_q=block_q, block_k=block_k, pitch=plane,
+    )  # fmt: skip
+
+
+def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
+    mr, nv, block_q, block_k = settings
+    lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
+    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    images = problem.batch * problem.groups
+    panels, pairs = ceil_div(K, 2 * nv * lanes), ceil_div(spatial(problem)[1][2], 2 * mr)
+    steps = images * pairs * panels * _STEPS
+    staged = images * pairs * ceil_div(panels, block_k) * C // 2 * ceil_div(mr, lanes) * lanes * _STAGED
+    return Work(
+        images * ceil_div(pairs, block_q) * ceil_div(panels, block_k),
+        fmas=steps * C // 2 * mr * nv,
+        tiles=steps,
+        moved=steps * mr * nv * lanes + staged,
+        streamed=steps * C // 2 * nv * lanes * size,
+        prepared=0 if problem.constant_weight else 2 * problem.groups * panels * _STEPS * nv * lanes * C // 2,
+    ).seconds(machine, threads)
+
+
+def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packing:
+    lanes = machine.lanes(problem.dtype)
+    nr = settings.nv * lanes
+    panels = ceil_div(problem.out_channels // problem.groups, 2 * nr) * problem.groups
+    return Packing(
+        layout=("strassen", nr),
+        elements=panels * _STEPS * (problem.in_channels // problem.groups // 2) * nr,
+        schedule=Schedule(panels, 4 * lanes * lanes, geometry(problem)),
+        kernel=lambda: _packer(settings.nv, lanes),
+    )
+
+
+STRASSEN = Algorithm(
+    name="strassen",
+    summary="seven products of quarters of the matrices where the definition has eight, for 1 x 1 kernels",
+    applicable=applicable,
+    candidates=candidates,
+    settings=Settings,
+    estimate=estimate,
+    schedule=schedule,
+    kernel=lambda problem, settings, lanes: _kernel(settings.mr, settings.nv, lanes),
+    packing=packing,
+    error_bound=lambda settings: 4e-6,
+)

@@ -1,0 +1,37 @@
+"""Strassen's product: within its bound on random numbers, and only where it is allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from numbaconv.algorithms import ALGORITHMS
+from numbaconv.machine import this_machine
+from numbaconv.plan import Plan
+from numbaconv.planner import plan_problem
+from numbaconv.problem import ConvProblem
+from numbaconv.verify import verify_plan
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("channels", [64, 512, 2048])
+def test_error_within_its_bound(channels: int, dtype: str) -> None:
+    problem = ConvProblem.parse(f"mb1ic{channels}ih12oc70kh1ph0", dtype=dtype, constant_weight=True)
+    row, machine = ALGORITHMS["strassen"], this_machine()
+    for settings in row.candidates(problem, machine, 1):
+        verdict = verify_plan(Plan(problem, row, settings, machine, 1, 1.0, "estimate"))
+        bound = row.error_bound(settings)
+        assert bound is not None
+        assert verdict.error <= bound * (1.0 if dtype == "float32" else 2.0**-29)
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "accuracy", "reason"),
+    [
+        ("mb1ic64ih56oc64kh1ph0", "strict", "accuracy 'strict'"),
+        ("mb1ic63ih56oc64kh1ph0", "default", "even number of input channels in each group, and here there are 63"),
+        ("mb1ic64ih56oc64kh1sh2ph0", "default", "kernels of 1 x 1 with unit stride and no padding"),
+    ],
+)
+def test_says_why_not(descriptor: str, accuracy: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        plan_problem(ConvProblem.parse(descriptor, accuracy=accuracy), algorithm="strassen")
