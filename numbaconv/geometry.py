@@ -99,13 +99,14 @@ def _locate(task: int, g: Any) -> tuple[int, int, int, int, int, int]:
 locate: Dispatcher = jit(_locate)
 
 
-def _rows_inside(top: int, dilation: int, R: int, H: int) -> tuple[int, int]:
-    """First row of a kernel, and the one after the last, that sees one of ``H`` rows where row 0 sees row ``top``."""
-    return max(0, (dilation - 1 - top) // dilation), max(0, min(R, (H - 1 - top) // dilation + 1))
+def _steps_inside(first: int, step: int, count: int, size: int) -> tuple[int, int]:
+    """First step i of ``count``, and the one after the last, with ``first + i * step`` from 0 to ``size - 1``."""
+    begin = min(count, max(0, (step - 1 - first) // step))
+    return begin, max(begin, min(count, (size - 1 - first) // step + 1))
 
 
 #: Jitted, for kernels to call.
-rows_inside: Dispatcher = jit(_rows_inside)
+steps_inside: Dispatcher = jit(_steps_inside)
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -19,7 +19,7 @@ from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, TILE_OVERHEAD, Work
-from numbaconv.geometry import ceil_div, channels_as_depth, even_block, is_pointwise, locate, rows_inside, spatial
+from numbaconv.geometry import ceil_div, channels_as_depth, even_block, is_pointwise, locate, spatial, steps_inside
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -150,7 +150,7 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool) -> Dispatcher:
                 scratch = unfinished
                 for p in range(bp):
                     # Rows of the kernel that see padding only are left out: a tenth of 3 x 3 over 7 rows.
-                    r_begin, r_end = rows_inside((p0 + p) * g.stride_h - g.pad_h, g.dilation_h, R, g.H)
+                    r_begin, r_end = steps_inside((p0 + p) * g.stride_h - g.pad_h, g.dilation_h, R, g.H)
                     for q_tile in range(0, bq, mr):
                         q = max(0, min(q_tile, bq - mr))
                         acc = zeros(x, mr, nv, lanes)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work
-from numbaconv.geometry import ceil_div, even_block, locate, spatial
+from numbaconv.geometry import ceil_div, even_block, locate, spatial, steps_inside
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -96,8 +96,7 @@ def _panel_expander(lanes: int, nr: int) -> Dispatcher:
                                     else:
                                         store_first(pixels, out, target + c * channel_step + j, nr - column - j)
                         else:
-                            first = min(length, max(0, (g.stride_w - 1 - left) // g.stride_w))
-                            end = max(first, min(length, (width - 1 - left) // g.stride_w + 1))
+                            first, end = steps_inside(left, g.stride_w, length, width)
                             for c in range(channels):
                                 at = target + c * channel_step
                                 for j in range(first):

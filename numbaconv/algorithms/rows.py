@@ -17,7 +17,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work
-from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate, rows_inside, spatial
+from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate, spatial, steps_inside
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -62,7 +62,7 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int) ->
         C, K, T, R = g.C, g.K, g.T, g.R
         n, group, o, p_task, _, k_task = locate(task, g)
         front = o * g.stride_d - g.pad_d
-        t_begin, t_end = rows_inside(front, g.dilation_d, T, g.D)
+        t_begin, t_end = steps_inside(front, g.dilation_d, T, g.D)
         k_begin = k_task * g.block_k
         k_end = min(K, k_begin + g.block_k)
         per_kernel = C * T * R * S
@@ -73,7 +73,7 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int) ->
             k = min(k_tile, K - mr)
             for p in range(p_task * g.block_p, min(g.P, (p_task + 1) * g.block_p)):
                 top = p * g.stride_h - g.pad_h
-                r_begin, r_end = rows_inside(top, g.dilation_h, R, g.H)
+                r_begin, r_end = steps_inside(top, g.dilation_h, R, g.H)
                 for q in range(0, g.Q, nr):
                     left = q * stride - g.pad_w
                     acc = zeros(x, mr, nv, lanes)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from numbaconv.geometry import steps_inside
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile_memory import load_columns, load_even, prefetch_rows, store_part, store_tile, transpose
 from numbaconv.simd.vec import get, load_between, put, store_first
@@ -40,8 +41,7 @@ def channels_last_stager(lanes: int) -> Dispatcher:
         transposed in registers; the last block of channels or columns overlaps the one before rather than be a
         smaller one.
         """
-        first = min(columns, max(0, (column_step - 1 - left) // column_step))
-        end = max(first, min(columns, (width - 1 - left) // column_step + 1))
+        first, end = steps_inside(left, column_step, columns, width)
         for i in range(rows):
             row = top + i * row_step
             to = out_start + i * columns * pitch
