@@ -105,8 +105,7 @@ def correlate(
         weights = emit.element(context, builder, w, w_array, w_start)
 
         def weight(r: int, s: int) -> ir.Value:
-            pointer = builder.gep(weights, [ir.Constant(emit.I32, r * S + s)])
-            return emit.splat(builder, builder.load(pointer), tile.vec.lanes)
+            return emit.load_splat(builder, tile.vec, builder.gep(weights, [ir.Constant(emit.I32, r * S + s)]))
 
         lines = []
         for i in range((tile.rows - 1) * sh + (R - 1) * dh + 1):
@@ -115,14 +114,6 @@ def correlate(
                 line = _line_or_blank(builder, line, nothing, emit.plus(builder, top, i), height)
             lines.append(line)
             row = builder.add(row, row_step)
-
-        def add(total: ir.Value, m: int, factor: ir.Value, pixels: list[ir.Value]) -> ir.Value:
-            """The tile with ``factor * pixels`` added to row ``m``."""
-            for j in range(tile.vectors):
-                k = tile.index(m, j)
-                register = emit.fma(builder, tile.vec, factor, pixels[j], builder.extract_value(total, k))
-                total = builder.insert_value(total, register, k)
-            return total
 
         def by_taps(total: ir.Value) -> ir.Value:
             """A column of the kernel after another: a weight is loaded once for all rows of the tile."""
@@ -139,7 +130,7 @@ def correlate(
                         if i not in pixels:
                             line = builder.gep(lines[i], [ir.Constant(emit.I32, s * dw)])
                             pixels[i] = list(under.load(builder, line, masks).values())
-                        total = add(total, m, factor, pixels[i])
+                        total = emit.fma_row(builder, tile, total, m, factor, pixels[i])
             return total
 
         if sw == 1 and R * S > _MOST_SPLATS:
@@ -155,7 +146,8 @@ def correlate(
             for s in range(S) if pairs else ():
                 vectors = seen.seen(builder, loaded, s)
                 for m, r in pairs:
-                    value = add(value, m, splats[r, s] if splats else weight(r, s), vectors)
+                    factor = splats[r, s] if splats else weight(r, s)
+                    value = emit.fma_row(builder, tile, value, m, factor, vectors)
         return value
 
     return signature(tile, tile, w, w_off, x, x_off, ld, window, blank, taps, strides, dilations, inside), lower
@@ -181,13 +173,9 @@ def add_row(
             pixels = seen.seen(builder, loaded, s)
             weight = emit.plus(builder, w_start, s)
             for i in range(tile.rows):
-                scalar = builder.load(emit.element(context, builder, w, w_array, weight), align=tile.vec.itemsize)
-                factor = emit.splat(builder, scalar, tile.vec.lanes)
+                factor = emit.load_splat(builder, tile.vec, emit.element(context, builder, w, w_array, weight))
                 weight = builder.add(weight, w_step)
-                for j in range(tile.vectors):
-                    k = tile.index(i, j)
-                    total = emit.fma(builder, tile.vec, factor, pixels[j], builder.extract_value(value, k))
-                    value = builder.insert_value(value, total, k)
+                value = emit.fma_row(builder, tile, value, i, factor, pixels)
         return value
 
     return signature(tile, tile, w, w_off, ldw, x, x_off, types.int64, types.int64, taps, stride, dilation), lower

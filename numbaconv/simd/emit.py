@@ -10,7 +10,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from numbaconv.simd.types import Vec
+from numbaconv.simd.types import Tile, Vec
 
 I32 = ir.IntType(32)
 
@@ -82,6 +82,11 @@ def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
+def load_splat(builder: ir.IRBuilder, vec: Vec, pointer: ir.Value) -> ir.Value:
+    """One element in every lane."""
+    return splat(builder, builder.load(pointer, align=vec.itemsize), vec.lanes)
+
+
 def store_lanes(builder: ir.IRBuilder, vec: Vec, value: ir.Value, pointer: ir.Value, count: int) -> None:
     """Store the first ``count`` lanes, a number known now.
 
@@ -100,6 +105,17 @@ def store_lanes(builder: ir.IRBuilder, vec: Vec, value: ir.Value, pointer: ir.Va
 def fma(builder: ir.IRBuilder, vec: Vec, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """``a * b + c`` rounded once."""
     return call(builder, f"llvm.fma.{mangled(vec)}", vec.llvm, [a, b, c])
+
+
+def fma_row(
+    builder: ir.IRBuilder, tile: Tile, value: ir.Value, i: int, factor: ir.Value, vectors: list[ir.Value]
+) -> ir.Value:
+    """The tile ``value`` with ``factor * vectors`` added to row ``i``."""
+    for j in range(tile.vectors):
+        k = tile.index(i, j)
+        total = fma(builder, tile.vec, factor, vectors[j], builder.extract_value(value, k))
+        value = builder.insert_value(value, total, k)
+    return value
 
 
 def clip(builder: ir.IRBuilder, value: ir.Value, low: ir.Value, high: ir.Value) -> ir.Value:

@@ -48,13 +48,9 @@ def rank1(typingctx: Any, tile: Any, a: Any, a_off: Any, lda: Any, b: Any, b_off
             for j in range(tile.vectors)
         ]
         for i in range(tile.rows):
-            pointer = emit.element(context, builder, a, a_array, row)
-            scalar = emit.splat(builder, builder.load(pointer, align=vec.itemsize), vec.lanes)
+            scalar = emit.load_splat(builder, vec, emit.element(context, builder, a, a_array, row))
             row = builder.add(row, row_step)
-            for j in range(tile.vectors):
-                k = tile.index(i, j)
-                accumulator = builder.extract_value(value, k)
-                value = builder.insert_value(value, emit.fma(builder, vec, scalar, columns[j], accumulator), k)
+            value = emit.fma_row(builder, tile, value, i, scalar, columns)
         return value
 
     return signature(tile, tile, a, a_off, lda, b, b_off), lower
@@ -90,8 +86,7 @@ def add_to_rows(typingctx: Any, tile: Any, a: Any, offset: Any, step: Any) -> tu
         value, array, start, row_step = args
         splats = []
         for _ in range(tile.rows):
-            scalar = builder.load(emit.element(context, builder, a, array, start), align=tile.vec.itemsize)
-            splats.append(emit.splat(builder, scalar, tile.vec.lanes))
+            splats.append(emit.load_splat(builder, tile.vec, emit.element(context, builder, a, array, start)))
             start = builder.add(start, row_step)
         return _for_each_register(builder, tile, value, lambda reg, i, j: builder.fadd(reg, splats[i]))
 
