@@ -22,7 +22,7 @@ import numpy as np
 from numba import prange
 from numba.np.ufunc import parallel as numba_parallel
 
-from numbaconv.runtime import Array, call_address, fetch_add, jit
+from numbaconv.runtime import Array, jit, run_tasks
 from numbaconv.team import Team
 
 
@@ -43,10 +43,7 @@ def _drive(
     """
     counter = np.zeros(1, np.int64)
     for worker in prange(workspaces.shape[0]):
-        task = fetch_add(counter, 0, 1)
-        while task < tasks:
-            call_address(address, task, x, w, bias, y, workspaces[worker], geometry)
-            task = fetch_add(counter, 0, 1)
+        run_tasks(counter, 0, tasks, address, x, w, bias, y, workspaces[worker], geometry)
 
 
 drive_serial = jit(_drive)

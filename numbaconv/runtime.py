@@ -76,3 +76,18 @@ def call_address(
         return context.get_dummy_value()
 
     return signature(types.void, types.int64, *kernel_args), lower
+
+
+def _run_tasks(
+    counters: Array, index: int, tasks: int, address: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array,
+    geometry: Array,
+) -> None:  # fmt: skip
+    """Draw tasks of a kernel from ``counters[index]``, which all workers share, and run them until none is left."""
+    task = fetch_add(counters, index, 1)
+    while task < tasks:
+        call_address(address, task, x, w, bias, y, workspace, geometry)
+        task = fetch_add(counters, index, 1)
+
+
+#: Jitted, for drivers to call; inlined, since a function of its own would be compiled for each of them.
+run_tasks: Dispatcher = jit(_run_tasks, inline="always")

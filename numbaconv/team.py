@@ -23,7 +23,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
 from numbaconv.geometry import GEOMETRY
-from numbaconv.runtime import Array, call_address, fetch_add, jit
+from numbaconv.runtime import Array, fetch_add, jit, run_tasks
 
 #: Words of ``state`` that several threads write, each on two cache lines of its own, since lines come in pairs.
 _GENERATION, _ACTIVE, _NEXT, _SLEEPERS, _QUIT, _MUTEX, _CONDITION = range(0, 7 * 16, 16)
@@ -124,10 +124,7 @@ def _draw(state: Array, worker: int, like: Array, geometry: Array) -> None:
     size = state[_WORKSPACE_SIZE]
     workspace = _array_at(state[_WORKSPACES] + worker * size * state[_ITEMSIZE], size, like)
     g = _array_at(state[_GEOMETRY], 1, geometry)
-    task = fetch_add(state, _NEXT, 1)
-    while task < state[_TASKS]:
-        call_address(state[_KERNEL], task, x, w, bias, y, workspace, g)
-        task = fetch_add(state, _NEXT, 1)
+    run_tasks(state, _NEXT, state[_TASKS], state[_KERNEL], x, w, bias, y, workspace, g)
 
 
 _wake = jit(_wake)
