@@ -18,7 +18,7 @@ from numbaconv.geometry import ceil_div, even_block, locate, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.correlate import correlate
+from numbaconv.simd.correlate import MOST_SPLATS, MOST_STRIDE, correlate, shuffle_count
 from numbaconv.simd.tile import add_to_rows, clip, zeros
 from numbaconv.simd.tile_memory import store_part, store_tile
 
@@ -35,8 +35,6 @@ TILES = {
 _MOST_COLUMNS = 2048
 #: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
 _MOST_UNROLLED = 121
-#: Column strides beyond which too many vectors would be loaded for one.
-_MOST_STRIDE = 8
 
 
 class Settings(NamedTuple):
@@ -152,8 +150,8 @@ def applicable(problem: ConvProblem) -> str | None:
     if problem.in_channels != problem.groups:
         per_group = problem.in_channels // problem.groups
         return f"it is for one input channel per group, and here there are {per_group}"
-    if problem.stride[2] > _MOST_STRIDE:
-        return f"it is for column strides up to {_MOST_STRIDE}, and here it is {problem.stride[2]}"
+    if problem.stride[2] > MOST_STRIDE:
+        return f"it is for column strides up to {MOST_STRIDE}, and here it is {problem.stride[2]}"
     return None
 
 
@@ -166,9 +164,9 @@ def _tile_cost(problem: ConvProblem, mr: int, nv: int, lanes: int) -> tuple[floa
     (T, R, S), (_, sh, sw) = problem.kernel_size, problem.stride
     dh, dw = problem.dilation[1:]
     rows = min((mr - 1) * sh + (R - 1) * dh + 1, mr * R)
-    if sw == 1 and R * S > 9:
+    if sw == 1 and R * S > MOST_SPLATS:
         return T * R * S * mr * nv, 1.1 * T * rows * S * nv
-    shuffles = sum((s * dw % lanes + (lanes - 1) * sw) // lanes for s in range(S)) * nv
+    shuffles = shuffle_count(S, sw, dw, lanes) * nv
     return T * R * S * mr * nv, 2.75 * T * rows * max(nv, shuffles)
 
 
@@ -176,8 +174,9 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     """One for each tile, the one with the least to do first."""
     O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
+    _, R, S = problem.kernel_size
     # Beside the taps of larger kernels with a stride, LLVM spills two vectors of accumulators.
-    most_nv = 2 if problem.kernel_size[1] * problem.kernel_size[2] <= 9 or problem.stride[2] == 1 else 1
+    most_nv = 2 if R * S <= MOST_SPLATS or problem.stride[2] == 1 else 1
     tiles = [tile for tile in TILES[machine.tiles] if lanes // tile[2] > 1 and tile[1] <= most_nv]
 
     def cost(tile: tuple[int, int, int]) -> float:

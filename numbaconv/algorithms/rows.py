@@ -21,7 +21,7 @@ from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate, spati
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.correlate import add_row
+from numbaconv.simd.correlate import MOST_STRIDE, add_row, shuffle_count
 from numbaconv.simd.tile import add_to_rows, clip, zeros
 from numbaconv.simd.tile_memory import store_part, store_tile
 
@@ -34,8 +34,8 @@ TILES = {
 }
 #: Of these, as many as are worth measuring.
 _MOST_CANDIDATES = 3
-#: Taps of a kernel's row that are unrolled, and the column stride, beyond which code would be long.
-_MOST_TAPS, _MOST_STRIDE = 32, 8
+#: Taps of a kernel's row that are unrolled, beyond which code would be long.
+_MOST_TAPS = 32
 
 
 class Settings(NamedTuple):
@@ -98,8 +98,8 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int) ->
 
 def applicable(problem: ConvProblem) -> str | None:
     taps, stride = problem.kernel_size[2], problem.stride[2]
-    if taps > _MOST_TAPS or stride > _MOST_STRIDE:
-        most = f"kernels of up to {_MOST_TAPS} columns and strides up to {_MOST_STRIDE}"
+    if taps > _MOST_TAPS or stride > MOST_STRIDE:
+        most = f"kernels of up to {_MOST_TAPS} columns and strides up to {MOST_STRIDE}"
         return f"it is for {most}, and here they are {taps} and {stride}"
     return None
 
@@ -108,7 +108,7 @@ def _tile_cost(problem: ConvProblem, lanes: int) -> Callable[[int, int], float]:
     """Vector FMAs of a tile, with what its loads, shuffles and too short a pipeline cost in units of them."""
     (T, R, S), stride, dilation = problem.kernel_size, problem.stride[2], problem.dilation[2]
     kernel_rows = problem.in_channels // problem.groups * T * R
-    shuffles = sum((s * dilation % lanes + (lanes - 1) * stride) // lanes for s in range(S)) / 2
+    shuffles = shuffle_count(S, stride, dilation, lanes) / 2
     # Eight sums keep two units of a latency of four busy. Weights are loaded for each row of the tile.
     return lambda mr, nv: kernel_rows * (S * max(mr * nv, 8, 1.25 * mr + 2 * nv) + shuffles * nv + 2)
 

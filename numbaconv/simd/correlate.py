@@ -16,7 +16,9 @@ from numbaconv.simd.vec import Lowering
 
 #: Weights that stay in registers as splats. With more of them and unit stride, taking a column of the kernel after the
 #: other takes 19 % off 7 x 7 at 28 x 28, and 20 % off 5 x 5.
-_MOST_SPLATS = 9
+MOST_SPLATS = 9
+#: Column stride beyond which too many vectors would be loaded for one.
+MOST_STRIDE = 8
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class _Row:
             starts, first = self.sources(s, j)
             found.append(emit.every(builder, [loaded[c] for c in starts], first, self.stride, self.vec.lanes))
         return found
+
+
+def shuffle_count(taps: int, stride: int, dilation: int, lanes: int) -> int:
+    """Shuffles that sort out a vector of outputs' pixels for each tap of a row, from vectors that are loaded once."""
+    return sum((s * dilation % lanes + (lanes - 1) * stride) // lanes for s in range(taps))
 
 
 def _line_or_blank(
@@ -133,9 +140,9 @@ def correlate(
                         total = emit.fma_row(builder, tile, total, m, factor, pixels[i])
             return total
 
-        if sw == 1 and R * S > _MOST_SPLATS:
+        if sw == 1 and R * S > MOST_SPLATS:
             return by_taps(value)
-        splats = {(r, s): weight(r, s) for r in range(R) for s in range(S)} if R * S <= _MOST_SPLATS else None
+        splats = {(r, s): weight(r, s) for r in range(R) for s in range(S)} if R * S <= MOST_SPLATS else None
         masks = None if inside.literal_value else seen.masks(builder, begin, end)
         for i, line in enumerate(lines):
             pairs = [(m, (i - m * sh) // dh) for m in range(tile.rows) if (i - m * sh) % dh == 0]
