@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from guards import CANARY, Array, Guarded, between_pages, in_nan
 from naive import integers
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic
 
 from numbaconv.cooktoom import transforms
-from numbaconv.simd import vec
+from numbaconv.simd import emit, vec
 from numbaconv.simd.linear import transform
 
 #: Element types with every number of lanes that a machine has.
@@ -58,15 +60,25 @@ def test_operators(dtype: str, lanes: int) -> None:
     out.check()
 
 
+@intrinsic(prefer_literal=True)
+def every_other(typingctx: Any, a: Any, b: Any, first: Any) -> Any:
+    """Every other element, from ``first`` on, of the ``2 * lanes`` that two vectors hold one after the other."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return emit.every(builder, list(args[:2]), first.literal_value, 2, a.lanes)
+
+    return signature(a, a, b, first), lower
+
+
 @every_kind
 def test_rearrangements_and_scalars(dtype: str, lanes: int) -> None:
     @numba.njit
     def kernel(a: Array, out: Array) -> None:
         vec.put(out, 0, vec.get(a, 2))
         vec.store(vec.splat(a[0], lanes), out, 1)
-        even, odd = vec.deinterleave(vec.load(a, 1, lanes), vec.load(a, 1 + lanes, lanes))
-        vec.store(even, out, 1 + lanes)
-        vec.store(odd, out, 1 + 2 * lanes)
+        low, high = vec.load(a, 1, lanes), vec.load(a, 1 + lanes, lanes)
+        vec.store(every_other(low, high, 0), out, 1 + lanes)
+        vec.store(every_other(low, high, 1), out, 1 + 2 * lanes)
 
     a, out = numbers(2 * lanes + 1, dtype), Guarded(np.zeros(3 * lanes + 1, dtype))
     kernel(in_nan(a), out.array)

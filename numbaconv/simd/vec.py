@@ -105,17 +105,6 @@ def put(typingctx: Any, a: Any, offset: Any, value: Any) -> tuple[Any, Lowering]
 
 
 @intrinsic
-def deinterleave(typingctx: Any, a: Any, b: Any) -> tuple[Any, Lowering]:
-    """Even and odd elements of the ``2 * lanes`` that two vectors hold one after the other."""
-
-    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        halves = [emit.shuffle(builder, args[0], args[1], list(range(odd, 2 * a.lanes, 2))) for odd in (0, 1)]
-        return context.make_tuple(builder, sig.return_type, halves)
-
-    return signature(types.UniTuple(a, 2), a, b), lower  # type: ignore[attr-defined]
-
-
-@intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> tuple[Any, Lowering]:
     """``a * b + c`` of three vectors, rounded once."""
 
