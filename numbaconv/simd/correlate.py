@@ -64,7 +64,7 @@ class _Row:
             return {c: emit.load(builder, self.vec, pointer) for c, pointer in pointers.items()}
         return {c: emit.masked_load(builder, self.vec, pointer, masks[c]) for c, pointer in pointers.items()}
 
-    def seen(self, builder: ir.IRBuilder, loaded: dict[int, ir.Value], s: int) -> list[ir.Value]:
+    def under_tap(self, builder: ir.IRBuilder, loaded: dict[int, ir.Value], s: int) -> list[ir.Value]:
         """What tap ``s`` sees: its vectors, sorted out of those that were loaded."""
         found = []
         for j in range(self.vectors):
@@ -151,7 +151,7 @@ def correlate(
             if splats is None:
                 weights = emit.opaque(builder, weights)
             for s in range(S) if pairs else ():
-                vectors = seen.seen(builder, loaded, s)
+                vectors = seen.under_tap(builder, loaded, s)
                 for m, r in pairs:
                     factor = splats[r, s] if splats else weight(r, s)
                     value = emit.fma_row(builder, tile, value, m, factor, vectors)
@@ -177,7 +177,7 @@ def add_row(
         line = emit.element(context, builder, x, x_array, start)
         loaded = seen.load(builder, line, seen.masks(builder, first, last))
         for s in range(seen.taps):
-            pixels = seen.seen(builder, loaded, s)
+            pixels = seen.under_tap(builder, loaded, s)
             weight = emit.plus(builder, w_start, s)
             for i in range(tile.rows):
                 factor = emit.load_splat(builder, tile.vec, emit.element(context, builder, w, w_array, weight))
