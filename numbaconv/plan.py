@@ -17,7 +17,7 @@ from numbaconv.arrays import as_operand, check_out, check_same_type, check_shape
 from numbaconv.geometry import GEOMETRY
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
-from numbaconv.workspace import POOL, aligned_empty, rows_nbytes, rows_of
+from numbaconv.workspace import POOL, Block, aligned_empty, rows_nbytes
 
 Array = np.ndarray[Any, Any]
 
@@ -142,17 +142,20 @@ class Plan:
     def run(self, x: Array, w: Array, bias: Array, y: Array, prepared: Array | None = None) -> None:
         """Run the kernel on flat arrays; nothing is checked. ``prepared`` is what `prepare` made of the weight."""
         packing = None if prepared is not None else self.packing
-        workers = min(self.threads, self.schedule.tasks)
-        dtype = self.problem.dtype
-        own = rows_nbytes(workers, self.schedule.workspace, dtype)
+        schedule = self.schedule
+        if packing is None and schedule.workspace == 0:  # nothing to borrow, which takes 1 us
+            weights = w if prepared is None else prepared
+            parallel.drive(self._address, schedule.tasks, x, weights, bias, y, self._no_workspaces, schedule.geometry)
+            return
+        workers, dtype, own = self._workspaces
         block = POOL.borrow(own if packing is None else own + rows_nbytes(1, packing.elements, dtype))
         try:
             if packing is not None:
-                prepared = block[own : own + packing.elements * ITEM_SIZE[dtype]].view(dtype)
+                prepared = block.bytes[own : own + packing.elements * ITEM_SIZE[dtype]].view(dtype)
                 self._pack(packing, w, prepared)
             weights = w if prepared is None else prepared
-            workspaces = rows_of(block, workers, self.schedule.workspace, dtype)
-            parallel.drive(self._address, self.schedule.tasks, x, weights, bias, y, workspaces, self.schedule.geometry)
+            workspaces = block.rows(workers, schedule.workspace, dtype)
+            parallel.drive(self._address, schedule.tasks, x, weights, bias, y, workspaces, schedule.geometry)
         finally:
             POOL.give_back(block)
 
@@ -166,12 +169,9 @@ class Plan:
         return packed
 
     def _pack(self, packing: Packing, weight: Array, packed: Array) -> None:
-        schedule = packing.schedule
+        schedule, dtype = packing.schedule, self.problem.dtype
         workers = min(self.threads, schedule.tasks)
-        dtype = self.problem.dtype
-        workspaces = rows_of(
-            aligned_empty(rows_nbytes(workers, schedule.workspace, dtype), "uint8"), workers, schedule.workspace, dtype
-        )
+        workspaces = Block(rows_nbytes(workers, schedule.workspace, dtype)).rows(workers, schedule.workspace, dtype)
         address = runtime.kernel_address(packing.kernel(), dtype, GEOMETRY)
         parallel.drive(address, schedule.tasks, weight, weight, weight, packed, workspaces, schedule.geometry)
 
@@ -185,6 +185,18 @@ class Plan:
     def schedule(self) -> Schedule:
         """Tasks, workspace and geometry."""
         return self.algorithm.schedule(self.problem, self.settings, self.machine)
+
+    @functools.cached_property
+    def _workspaces(self) -> tuple[int, str, int]:
+        """Workers, their type, and the bytes of all their workspaces."""
+        workers = min(self.threads, max(1, self.schedule.tasks))
+        dtype = self.problem.dtype
+        return workers, dtype, rows_nbytes(workers, self.schedule.workspace, dtype)
+
+    @functools.cached_property
+    def _no_workspaces(self) -> Array:
+        """What workers of a kernel that needs no workspace get."""
+        return np.empty((self._workspaces[0], 0), self.problem.dtype)
 
     @functools.cached_property
     def packing(self) -> Packing | None:
@@ -207,11 +219,10 @@ class Plan:
     @property
     def workspace_nbytes(self) -> int:
         """Bytes borrowed from the pool during a call, those of a weight that is prepared in it included."""
-        problem, schedule, packing = self.problem, self.schedule, self.packing
-        own = rows_nbytes(min(self.threads, max(1, schedule.tasks)), schedule.workspace, problem.dtype)
-        if packing is None or problem.constant_weight:
+        _, dtype, own = self._workspaces
+        if self.packing is None or self.problem.constant_weight:
             return own
-        return own + rows_nbytes(1, packing.elements, problem.dtype)
+        return own + rows_nbytes(1, self.packing.elements, dtype)
 
     @property
     def prepared_nbytes(self) -> int:

@@ -96,29 +96,46 @@ def test_many_python_threads_at_once() -> None:
 
 
 def test_pool_lends_a_block_once_and_keeps_within_its_bound() -> None:
-    pool = WorkspacePool(limit=10_000)
-    lent = [pool.borrow(3000) for _ in range(5)]
+    pool = WorkspacePool(limit=1_000_000)
+    lent = [pool.borrow(300_000) for _ in range(5)]
     for i, block in enumerate(lent):
-        assert block.nbytes >= 3000
-        assert block.ctypes.data % 64 == 0
-        assert not any(np.shares_memory(block, other) for other in lent[:i])
+        assert block.nbytes >= 300_000
+        assert block.bytes.ctypes.data % 64 == 0
+        assert not any(np.shares_memory(block.bytes, other.bytes) for other in lent[:i])
     for block in lent:
         pool.give_back(block)
-    again = [pool.borrow(3000) for _ in range(5)]
+    again = [pool.borrow(300_000) for _ in range(5)]
     kept = sum(any(block is old for old in lent) for block in again)
     assert kept == 3
-    pool.give_back(pool.borrow(20_000))
-    assert sum(block.nbytes for block in pool._free) <= 10_000
+    pool.give_back(pool.borrow(2_000_000))
+    assert sum(block.nbytes for block in pool._free) <= 1_000_000
 
 
 def test_pool_lends_the_smallest_that_fits() -> None:
-    pool = WorkspacePool(limit=10_000)
-    blocks = [pool.borrow(size) for size in (4000, 1000, 2000)]
+    pool = WorkspacePool(limit=1_000_000)
+    blocks = [pool.borrow(size) for size in (400_000, 100_000, 200_000)]
     for block in blocks:
         pool.give_back(block)
-    assert pool.borrow(1500) is blocks[2]
-    assert pool.borrow(1500) is blocks[0]
+    assert pool.borrow(150_000) is blocks[2]
+    assert pool.borrow(150_000) is blocks[0]
     assert pool.borrow(0) is blocks[1]
+
+
+def test_each_thread_keeps_a_small_block() -> None:
+    """It is lent once, to that thread, and holds as many workspaces as fit."""
+    pool = WorkspacePool(limit=1_000_000)
+    block = pool.borrow(100)
+    pool.give_back(block)
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(pool.borrow, 100).result() is not block
+    assert pool.borrow(10_000) is block
+    assert pool.borrow(10_000) is not block
+    for i in range(200):
+        rows = block.rows(2, i + 1, "float32")
+        assert rows.shape[0] == 2
+        assert rows.shape[1] >= i + 1
+        assert all(row.ctypes.data % 64 == 0 for row in rows)
+        assert rows is block.rows(2, i + 1, "float32")
 
 
 def test_workspaces_are_given_back_when_a_call_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +145,8 @@ def test_workspaces_are_given_back_when_a_call_fails(monkeypatch: pytest.MonkeyP
     x, w, y = case(3)
     planned = nc.plan(x.shape, w.shape, padding=1)
     np.testing.assert_array_equal(planned(x, w), y)
-    assert len(pool._free) == 1
+    block = pool.borrow(0)
+    pool.give_back(block)
 
     def fail(*args: Any) -> None:
         raise KeyboardInterrupt
@@ -136,7 +154,8 @@ def test_workspaces_are_given_back_when_a_call_fails(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(parallel, "drive", fail)
     with pytest.raises(KeyboardInterrupt):
         planned(x, w)
-    assert len(pool._free) == 1
+    assert pool.borrow(0) is block
+    assert not pool._free
 
 
 #: Computes in a thread, in two at once, in a forked child, in two threads of it, and in the parent again.
