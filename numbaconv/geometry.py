@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections import namedtuple
 from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic
 
 from numbaconv.arguments import Axes
 from numbaconv.problem import ConvProblem
@@ -34,7 +39,32 @@ _BLOCKS = (
     "block_c",
     "pitch",
 )
-GEOMETRY = np.dtype([(name, np.int64) for name in (*_PROBLEM, *_BLOCKS)] + [("low", np.float64), ("high", np.float64)])
+_FIELDS = (*_PROBLEM, *_BLOCKS, "low", "high")
+GEOMETRY = np.dtype([(name, np.float64 if name in ("low", "high") else np.int64) for name in _FIELDS])
+
+
+Fields = namedtuple("Fields", _FIELDS)  # type: ignore[misc]
+
+
+@intrinsic
+def read(typingctx: Any, geometry: Any) -> Any:
+    """The record's fields as values, read once.
+
+    Read from the record, the compiler would read them again after every store, which for all it knows may change them:
+    without, depthwise kernels are 10 to 25 % faster.
+    """
+    record = geometry.dtype
+    fields = types.NamedTuple([record.typeof(name) for name in _FIELDS], Fields)  # type: ignore[attr-defined]
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        start = builder.ptrtoint(context.make_array(geometry)(context, builder, args[0]).data, ir.IntType(64))
+        values = []
+        for name, kind in zip(_FIELDS, fields.types, strict=True):
+            address = builder.add(start, ir.Constant(start.type, record.offset(name)))
+            values.append(builder.load(builder.inttoptr(address, context.get_data_type(kind).as_pointer())))
+        return context.make_tuple(builder, fields, values)
+
+    return signature(fields, geometry), lower
 
 
 def is_pointwise(problem: ConvProblem) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work
-from numbaconv.geometry import ceil_div, even_block, locate, spatial
+from numbaconv.geometry import ceil_div, even_block, locate, read, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -69,7 +69,7 @@ def _kernel(
         ``workspace`` is the row of zeros that stands for rows outside the image. A block's last tile of rows overlaps
         the one before; what a tile computes beyond its block is not stored.
         """
-        g = geometry[0]
+        g = read(geometry)
         K, T = g.K, g.T
         n, g_task, o, p_task, q_task, _ = locate(task, g)
         p0 = p_task * g.block_p

@@ -19,7 +19,16 @@ from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, TILE_OVERHEAD, Work
-from numbaconv.geometry import ceil_div, channels_as_depth, even_block, is_pointwise, locate, spatial, steps_inside
+from numbaconv.geometry import (
+    ceil_div,
+    channels_as_depth,
+    even_block,
+    is_pointwise,
+    locate,
+    read,
+    spatial,
+    steps_inside,
+)
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -110,7 +119,7 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool) -> Dispatcher:
         shorter than ``mr`` broadcast the workspace's slack and do not store it. With ``in_place`` nothing is staged,
         and ``x`` is read as [N][C][Q].
         """
-        g = geometry[0]
+        g = read(geometry)
         C, K, T, R, S = g.C, g.K, g.T, g.R, g.S
         n, group, o, p_task, q_task, k_task = locate(task, g)
         p0 = p_task * g.block_p

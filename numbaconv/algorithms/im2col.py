@@ -18,7 +18,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work
-from numbaconv.geometry import ceil_div, even_block, locate, spatial, steps_inside
+from numbaconv.geometry import ceil_div, even_block, locate, read, spatial, steps_inside
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -60,7 +60,7 @@ def _panel_expander(lanes: int, nr: int) -> Dispatcher:
         in ascending order, so that vectors may reach past their stretch: what follows is written later, or is a
         lane of no pixel. Reads the input's elements only, and of columns outside the image none.
         """
-        g = geometry[0]
+        g = read(geometry)
         plane = g.D * g.H * g.W
         channel_step = g.T * g.R * g.S * nr
         zero = x.dtype.type(0)
@@ -124,7 +124,7 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
         cut, ``y`` holds the unfinished sums. The last tile of channels overlaps the one before, and stores the rows
         that are its own.
         """
-        g = geometry[0]
+        g = read(geometry)
         C, K = g.C, g.K
         taps = g.T * g.R * g.S
         n, group, _, _, q_task, k_task = locate(task, g)

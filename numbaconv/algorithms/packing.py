@@ -6,7 +6,7 @@ import functools
 from math import prod
 
 from numbaconv.algorithms.algorithm import Array, Packing, Schedule
-from numbaconv.geometry import ceil_div, geometry
+from numbaconv.geometry import ceil_div, geometry, read
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile_memory import load_columns, store_tile, transpose
@@ -24,7 +24,7 @@ def panel_packer(nv: int, lanes: int) -> Dispatcher:
         lanes x lanes blocks are transposed in registers: a row is one output channel's weights in memory order, a
         column those of all lanes for one (c, tap). ``workspace`` holds a block on its way: lanes * lanes elements.
         """
-        g = geometry[0]
+        g = read(geometry)
         C, K = g.C, g.K
         taps = g.T * g.R * g.S
         panels = (K + nr - 1) // nr

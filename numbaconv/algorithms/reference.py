@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.cost import Work
-from numbaconv.geometry import locate, spatial
+from numbaconv.geometry import locate, read, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -30,7 +30,7 @@ def _kernel() -> Dispatcher:
 
     def reference(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One row of outputs. ``x``, ``w``, ``y`` are NCDHW, KCTRS and NKOPQ; ``workspace`` is not used."""
-        g = geometry[0]
+        g = read(geometry)
         n, k, o, p, _, _ = locate(task, g)
         first_channel = k // g.K * g.C
         for q in range(g.Q):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work
-from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate, spatial, steps_inside
+from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate, read, spatial, steps_inside
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -58,7 +58,7 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int) ->
         The last tile of channels overlaps the one before, and stores the rows that are its own. Rows of the kernel
         that see padding only are left out.
         """
-        g = geometry[0]
+        g = read(geometry)
         C, K, T, R = g.C, g.K, g.T, g.R
         n, group, o, p_task, _, k_task = locate(task, g)
         front = o * g.stride_d - g.pad_d

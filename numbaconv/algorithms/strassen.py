@@ -28,7 +28,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Packing, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, Work, busiest
-from numbaconv.geometry import ceil_div, geometry, is_pointwise, locate, spatial
+from numbaconv.geometry import ceil_div, geometry, is_pointwise, locate, read, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -84,7 +84,7 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
         ``workspace`` are, for every pair, the quarters that each step multiplies, [7][C / 2][width], of which those
         that are not sums are read where ``x`` has them, unless the image ends within the pair; and the kept tiles.
         """
-        g = geometry[0]
+        g = read(geometry)
         C, K, Q, plane = g.C, g.K, g.Q, g.pitch
         half = C // 2
         n, group, _, _, q_task, k_task = locate(task, g)
@@ -176,7 +176,7 @@ def _packer(nv: int, lanes: int) -> Dispatcher:
 
         ``workspace`` holds a lanes x lanes block of each quarter, transposed.
         """
-        g = geometry[0]
+        g = read(geometry)
         C, K = g.C, g.K
         half = C // 2
         plane = half * nr

@@ -26,7 +26,7 @@ from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work
-from numbaconv.geometry import ceil_div, even_block, locate
+from numbaconv.geometry import ceil_div, even_block, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -87,7 +87,7 @@ def _kernel(mh: int, mw: int, R: int, S: int, mr: int, nv: int, lanes: int, line
         pitch is whole vectors: channels beyond C are junk, which no product reads. A register tile of the last
         Winograd tiles overlaps the one before.
         """
-        g = geometry[0]
+        g = read(geometry)
         C, K = g.C, g.K
         n, group, _, p_task, q_task, k_task = locate(task, g)
         tile_rows = min(g.block_p, (g.P + mh - 1) // mh - p_task * g.block_p)

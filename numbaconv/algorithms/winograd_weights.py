@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from numbaconv.algorithms.algorithm import Array, Packing, Schedule
-from numbaconv.geometry import ceil_div, geometry
+from numbaconv.geometry import ceil_div, geometry, read
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.linear import transform
@@ -27,7 +27,7 @@ def _packer(mh: int, mw: int, R: int, S: int, nv: int, lanes: int) -> Dispatcher
 
         In float64 until it is written: transformed in float32, the weights alone double the error of F(6, 3).
         """
-        g = geometry[0]
+        g = read(geometry)
         C, K = g.C, g.K
         panels = (K + nr - 1) // nr
         group = task // panels
