@@ -72,10 +72,11 @@ def check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
 
 def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: dict[str, Array]) -> Array:
     """``out`` as an array that the result may be written to while the inputs are read."""
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
-    if isinstance(out, np.ma.MaskedArray):
-        raise TypeError("out: masked arrays are not supported, as the mask would be ignored")
+    if type(out) is not np.ndarray:
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
+        if isinstance(out, np.ma.MaskedArray):
+            raise TypeError("out: masked arrays are not supported, as the mask would be ignored")
     if out.dtype != dtype:
         raise TypeError(f"out: expected {dtype.name} in native byte order, got {out.dtype!r}")
     check_shape("out", out, shape)

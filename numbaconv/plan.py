@@ -134,7 +134,7 @@ class Plan:
         y = np.empty(shape, x.dtype) if out is None else check_out(out, shape, x.dtype, apart)
         flat = y if out is None or y.flags.carray else np.empty(shape, x.dtype)
         if y.size:
-            self.run(x.reshape(-1), w.reshape(-1), b, flat.reshape(-1), prepared)
+            self.run(x.ravel(), w if prepared is not None else w.ravel(), b, flat.ravel(), prepared)
         if flat is not y:
             y[...] = flat
         return y

@@ -223,7 +223,8 @@ class Team:
         if not self._leading.acquire(blocking=False):
             return False
         try:
-            for worker in range(len(self._workers) + 1, len(call[6])):
+            while len(self._workers) + 1 < len(call[6]):
+                worker = len(self._workers) + 1
                 like = (np.empty(0, np.float32), np.empty(0, np.float64), np.empty(0, GEOMETRY))
                 thread = threading.Thread(
                     target=_serve, args=(self._state, worker, *like), name=f"numbaconv-{worker}", daemon=True

@@ -7,6 +7,7 @@ checked, and nothing outside the elements named is read or written. Shapes must 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -111,10 +112,20 @@ def add_to_columns(typingctx: Any, tile: Any, a: Any, offset: Any, count: Any) -
 
 @intrinsic
 def clip(typingctx: Any, tile: Any, low: Any, high: Any) -> tuple[Any, Lowering]:
-    """Every element between two scalars of the tile's type; NaN stays NaN."""
+    """Every element between two scalars of the tile's type; NaN stays NaN. Between infinities nothing is done."""
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        bounds = [emit.splat(builder, bound, tile.vec.lanes) for bound in args[1:]]
-        return _for_each_register(builder, tile, args[0], lambda reg, i, j: emit.clip(builder, reg, *bounds))
+        value = args[0]
+        infinities = [ir.Constant(bound.type, sign * math.inf) for bound, sign in zip(args[1:], (-1, 1), strict=True)]
+        below, above = (builder.fcmp_unordered("!=", *pair) for pair in zip(args[1:], infinities, strict=True))
+        before = builder.block
+        with builder.if_then(builder.or_(below, above)):
+            bounds = [emit.splat(builder, bound, tile.vec.lanes) for bound in args[1:]]
+            clipped = _for_each_register(builder, tile, value, lambda reg, i, j: emit.clip(builder, reg, *bounds))
+            inside = builder.block
+        result = builder.phi(tile.llvm)
+        result.add_incoming(value, before)
+        result.add_incoming(clipped, inside)
+        return result
 
     return signature(tile, tile, tile.vec.dtype, tile.vec.dtype), lower
