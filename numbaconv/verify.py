@@ -72,7 +72,7 @@ def tolerance(plan: Plan) -> float:
     >>> tolerance(plan_problem(ConvProblem.parse("mb1ic4ih8oc4kh3"), algorithm="direct"))
     2e-06
     """
-    bound, dtype = plan.algorithm.error_bound(plan.settings), plan.problem.dtype
+    bound, dtype = plan.algorithm.error_bound(plan.problem, plan.settings), plan.problem.dtype
     return TOLERANCES[dtype] if bound is None else bound * (TOLERANCES[dtype] / TOLERANCES["float32"])
 
 
@@ -107,7 +107,7 @@ def verify_plan(plan: Plan, seed: int = 0) -> Verdict:
     """
     error, allowed = relative_error(*_outputs(plan, seed, integers=False)), tolerance(plan)
     exact = None
-    if plan.algorithm.error_bound(plan.settings) is None:
+    if plan.algorithm.error_bound(plan.problem, plan.settings) is None:
         exact = bool(np.array_equal(*_outputs(plan, seed, integers=True)))
     return Verdict(error, allowed, exact, error <= allowed and exact is not False)
 

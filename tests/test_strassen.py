@@ -19,7 +19,7 @@ def test_error_within_its_bound(channels: int, dtype: str) -> None:
     row, machine = ALGORITHMS["strassen"], this_machine()
     for settings in row.candidates(problem, machine, 1):
         verdict = verify_plan(Plan(problem, row, settings, machine, 1, 1.0, "estimate"))
-        bound = row.error_bound(settings)
+        bound = row.error_bound(problem, settings)
         assert bound is not None
         assert verdict.error <= bound * (1.0 if dtype == "float32" else 2.0**-29)
 

@@ -59,7 +59,7 @@ def test_a_transform_has_the_tolerance_it_declares_and_need_not_be_exact() -> No
     plan = plan_problem(problem, algorithm="winograd")
     assert verify_plan(plan).exact is None
     for settings in plan.algorithm.candidates(problem, plan.machine, plan.threads):
-        assert tolerance(replace(plan, settings=settings)) == plan.algorithm.error_bound(settings)
+        assert tolerance(replace(plan, settings=settings)) == plan.algorithm.error_bound(problem, settings)
 
 
 def test_integers_stay_exact_where_the_sums_are_long() -> None:

@@ -48,15 +48,23 @@ def test_points_it_has_not() -> None:
         transforms(9, 3)
 
 
+KERNELS = ["kh3kw3ph1pw1", "kh5kw5ph2pw2", "kh1kw7ph0pw3", "kh7kw1ph3pw0", "kh3kw1ph1pw0", "kh2kw2ph0pw0"]
+
+
 @pytest.mark.parametrize("channels", [64, 256, 512])
-@pytest.mark.parametrize("m", ERRORS)
-def test_error_within_its_bound(m: int, channels: int) -> None:
+@pytest.mark.parametrize("kernel", [*KERNELS, "kh3kw3ph2pw3dh1dw2"])
+def test_error_within_its_bound(kernel: str, channels: int) -> None:
     """On random numbers, with the constant weight prepared as a layer has it."""
-    problem = ConvProblem.parse(f"mb1ic{channels}ih12oc32kh3ph1", accuracy="fast", constant_weight=True)
+    problem = ConvProblem.parse(f"mb1ic{channels}ih12iw12oc32{kernel}", accuracy="fast", constant_weight=True)
     row, machine = ALGORITHMS["winograd"], this_machine()
-    settings = next(s for s in row.candidates(problem, machine, 1) if s.m == m)
-    verdict = verify_plan(Plan(problem, row, settings, machine, 1, 1.0, "estimate"))
-    assert verdict.error <= ERRORS[m]
+    seen = {settings.m: settings for settings in row.candidates(problem, machine, 1)}
+    taps = max(problem.kernel_size)
+    assert {m + taps - 1 for m in seen} == {n for n, _ in ERRORS if n > taps}
+    for settings in seen.values():
+        verdict = verify_plan(Plan(problem, row, settings, machine, 1, 1.0, "estimate"))
+        bound = row.error_bound(problem, settings)
+        assert bound is not None
+        assert verdict.error <= bound
 
 
 @pytest.mark.parametrize(("accuracy", "sizes"), [("strict", set()), ("default", {2, 4}), ("fast", {2, 4, 6})])
@@ -65,6 +73,12 @@ def test_accuracy_decides_which_tiles(accuracy: str, sizes: set[int]) -> None:
     row = allowed(problem).get("winograd")
     found = set() if row is None else {s.m for s in row.candidates(problem, this_machine(), 2)}
     assert found == sizes
+
+
+@pytest.mark.parametrize("kernel", ["kh3kw5ph0pw0", "kh8kw8ph0pw0", "kh1kw1ph0pw0", "kh3kw3ph0pw0sh2sw1"])
+def test_kernels_that_it_is_not_for(kernel: str) -> None:
+    with pytest.raises(ValueError, match=r"winograd does not apply to .*: it is for"):
+        plan_problem(ConvProblem.parse(f"mb1ic8ih9iw9oc8{kernel}"), algorithm="winograd")
 
 
 def test_strict_says_why() -> None:

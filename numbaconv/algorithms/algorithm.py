@@ -78,8 +78,8 @@ class Algorithm:
     packing : callable
         (problem, settings, machine) -> `Packing`, or None where the weight is used as it is.
     error_bound : callable
-        (settings) -> bound of max |y - y64| / max |y64| in float32 where other products than the definition's are
-        summed; None where it is those, and sums of small integers are exact.
+        (problem, settings) -> bound of max |y - y64| / max |y64| in float32 where other products than the
+        definition's are summed; None where it is those, and sums of small integers are exact.
     """
 
     name: str
@@ -91,4 +91,4 @@ class Algorithm:
     schedule: Callable[[ConvProblem, Any, Machine], Schedule]
     kernel: Callable[[ConvProblem, Any, int], Dispatcher]
     packing: Callable[[ConvProblem, Any, Machine], Packing | None] = lambda problem, settings, machine: None
-    error_bound: Callable[[Any], float | None] = lambda settings: None
+    error_bound: Callable[[ConvProblem, Any], float | None] = lambda problem, settings: None

@@ -325,5 +325,5 @@ STRASSEN = Algorithm(
     schedule=schedule,
     kernel=lambda problem, settings, lanes: _kernel(settings.mr, settings.nv, lanes),
     packing=packing,
-    error_bound=lambda settings: 4e-6,
+    error_bound=lambda problem, settings: 4e-6,
 )
