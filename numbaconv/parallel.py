@@ -52,6 +52,8 @@ _drive_parallel = jit(_drive, parallel=True)
 _entry_lock = threading.Lock()
 _forked_with_layer: str | None = None
 _team = Team()
+#: Cores that this process may run on.
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 _MOST_THREADS = int(numba.config.NUMBA_NUM_THREADS)
 
 
@@ -111,7 +113,9 @@ def drive(*args: Any) -> None:
 
 
 def _drive_by_layer(*args: Any) -> None:
-    if _forked_with_layer in ("omp", "workqueue"):
+    # On one core a layer gains nothing; and a TBB that a thread had started there, before the process forked, let it
+    # hang at its end, one time in five.
+    if _forked_with_layer in ("omp", "workqueue") or _CORES == 1:
         drive_serial(*args)
     elif threading_layer() == "workqueue":
         with _entry_lock:
