@@ -26,7 +26,10 @@ class Timing(NamedTuple):
 
 
 def time_in_turn(functions: Mapping[Key, Callable[[], object]], *, rounds: int = 7) -> dict[Key, Timing]:
-    """Time each function in each round, after one call that is not measured unless it was slow.
+    """Time each function in each round, after a call that is not measured unless it was slow.
+
+    That call brings back to the caches what the turns of others drove out: without it, of plans for 512 to 2048
+    channels at 7 x 7 the one that takes 0.61 ms was measured faster than the one that takes 0.44.
 
     Examples
     --------
@@ -44,6 +47,7 @@ def time_in_turn(functions: Mapping[Key, Callable[[], object]], *, rounds: int =
     for _ in range(rounds):
         for key, function in functions.items():
             if repeats[key]:
+                function()
                 samples[key].append(_seconds(function, repeats[key]))
     return {key: _summary(values) for key, values in samples.items()}
 
