@@ -12,7 +12,7 @@ Key = TypeVar("Key", bound=Hashable)
 #: A turn calls its function until it has taken this long: enough that the clock's own noise is below 1 %.
 _TURN_SECONDS = 2e-3
 #: A function this slow is called once, and that is its measurement.
-_SLOW_SECONDS = 0.25
+_SLOW_SECONDS = 0.1
 
 
 class Timing(NamedTuple):
