@@ -16,6 +16,9 @@ from numbaconv.runtime import Dispatcher
 
 Array = np.ndarray[Any, Any]
 
+#: Why an algorithm that sums other products does not apply, where it does not.
+NOT_STRICT = "accuracy 'strict' asks for algorithms that sum the products of the definition"
+
 
 class Settings(Protocol):
     """The tunable numbers of an algorithm, a named tuple of ints: tile shape and block sizes."""

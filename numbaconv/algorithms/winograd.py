@@ -22,7 +22,7 @@ import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from numbaconv.algorithms.algorithm import Algorithm, Array, Packing, Schedule
+from numbaconv.algorithms.algorithm import NOT_STRICT, Algorithm, Array, Packing, Schedule
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
@@ -238,7 +238,7 @@ def applicable(problem: ConvProblem) -> str | None:
     if problem.in_size[0] > 1 or any(problem.padding[0]):
         return "it is for two spatial axes, and here there are three"
     if problem.accuracy == "strict":
-        return "accuracy 'strict' asks for algorithms that sum the products of the definition"
+        return NOT_STRICT
     if problem.in_channels == problem.groups:
         return "with one input channel per group there are no products to save"
     return None
