@@ -14,29 +14,9 @@ from numbaconv.simd.vec import load, store
 
 
 @functools.cache
-def block_transposer(lanes: int) -> Dispatcher:
-    """The kernel piece that turns a lanes x lanes block of a weight; compiled into each kernel that calls it."""
-
-    def transpose_block(w: Array, source: int, ld: int, channels: int, count: int, out: Array, at: int) -> None:
-        """``out[at + column * lanes + row] = w[source + row * ld + column]`` for ``count`` columns.
-
-        Rows are output channels; those from ``channels`` on are zeros and not read.
-        """
-        if channels >= lanes:
-            store_tile(transpose(load_columns(w, source, ld, count, lanes, 1, lanes)), out, at, lanes)
-            return
-        for column in range(count):
-            for row in range(lanes):
-                out[at + column * lanes + row] = w[source + row * ld + column] if row < channels else w.dtype.type(0)
-
-    return jit(transpose_block)
-
-
-@functools.cache
 def panel_packer(nv: int, lanes: int) -> Dispatcher:
     """The kernel that packs; a task is one panel of ``nv * lanes`` output channels of a group."""
     nr = nv * lanes
-    transpose_block = block_transposer(lanes)
 
     def pack(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """``w`` [G * K][C][T * R * S] to ``y`` [G][panels][C blocks][T * R * S][block_c][nr], zeros beyond K.
@@ -52,13 +32,21 @@ def panel_packer(nv: int, lanes: int) -> Dispatcher:
         first = task % panels * nr
         for j in range(nv):
             k = first + j * lanes
+            channels = min(lanes, K - k)
             # The next column is of (c, tap), in a block of ``width`` channels from ``block``; to divide took longer.
             c = tap = block = 0
             width = min(g.block_c, C)
             for i in range(0, C * taps, lanes):
                 count = min(lanes, C * taps - i)
                 source = (group * K + k) * C * taps + i
-                transpose_block(w, source, C * taps, K - k, count, workspace, 0)
+                if channels == lanes:
+                    columns = transpose(load_columns(w, source, C * taps, count, lanes, 1, lanes))
+                    store_tile(columns, workspace, 0, lanes)
+                else:
+                    for column in range(count):
+                        for row in range(lanes):
+                            value = w[source + row * C * taps + column] if row < channels else w.dtype.type(0)
+                            workspace[column * lanes + row] = value
                 for column in range(count):
                     at = (task * C + block) * taps + tap * width + c - block
                     store(load(workspace, column * lanes, lanes), y, at * nr + j * lanes)
