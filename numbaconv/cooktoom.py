@@ -2,9 +2,11 @@
 
 ``y = A^T ((G g) * (B^T d))`` computes ``m`` outputs of the correlation of ``r`` weights ``g`` with ``n = m + r - 1``
 inputs ``d`` by ``n`` products: polynomials are evaluated at ``n - 1`` points and infinity, multiplied there, and
-interpolated. Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016); the
-construction is that of Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for
-Deep Neural Networks" (ACM TOMS 46(4), 2020), who show how much the points decide the error.
+interpolated. With a stride, the weights and inputs of each phase (the even and the odd ones, with stride 2) make a
+correlation of unit stride, and the outputs of the phases add up. Source: Lavin and Gray, "Fast Algorithms for
+Convolutional Neural Networks" (CVPR 2016); the construction is that of Barabasz et al., "Error Analysis and Improving
+the Accuracy of Winograd Convolution for Deep Neural Networks" (ACM TOMS 46(4), 2020), who show how much the points
+decide the error.
 """
 
 from __future__ import annotations
@@ -16,13 +18,17 @@ from typing import NamedTuple
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 
-#: Interpolation points besides 0 and infinity by n, in pairs of opposite sign, which halves the transforms' work.
-#: Found by measuring the error in float32 of all pairs of eighths to 3: F(4, 3) has 1.2e-6 with these (64 channels),
-#: 4.4e-6 with the customary 1 and 2; F(6, 3) has 6.3e-6, and 8.5e-6 with 1/2, 1 and 2. Eighths make A and B exact.
+#: Interpolation points by n, besides infinity and for even n 0, in pairs of opposite sign, which halves the transforms'
+#: work. Those of the least `amplification` for r = 3 among eighths and sixteenths that leave A and B exact in float32;
+#: with n = 3, as with 4, small integers give exact results. F(4, 3) has an error of 1.4e-6 so (64 channels), and of
+#: 4.4e-6 with the customary 1 and 2. For odd n, 0 and an odd point out instead of the last pair are a third worse.
 _PAIRS = {
+    3: (Fraction(1),),
     4: (Fraction(1),),
+    5: (Fraction(7, 16), Fraction(5, 4)),
     6: (Fraction(3, 4), Fraction(11, 8)),
-    8: (Fraction(1, 2), Fraction(9, 8), Fraction(2)),
+    7: (Fraction(5, 16), Fraction(7, 8), Fraction(13, 8)),
+    8: (Fraction(9, 16), Fraction(1), Fraction(7, 4)),
 }
 
 
@@ -63,31 +69,106 @@ def transforms_at(m: int, r: int, points: tuple[Fraction, ...]) -> Transforms:
 
 
 @functools.cache
-def transforms(m: int, r: int) -> Transforms:
+def _unit_stride(m: int, r: int) -> Transforms:
     """The matrices of F(m, r) at the points chosen for accuracy, rows of B^T scaled to the order of 1.
 
     Scaling by powers of two, undone in G, rounds nothing; it keeps products of many channels from growing apart.
-
-    Raises
-    ------
-    ValueError
-        If there are no points for m + r - 1.
-
-    Examples
-    --------
-    >>> [[str(entry) for entry in row] for row in transforms(2, 3).output]
-    [['1', '1', '1', '0'], ['0', '1', '-1', '1']]
     """
-    if m == r == 1:
-        one = ((Fraction(1),),)
-        return Transforms(one, one, one)
-    if m + r - 1 not in _PAIRS:
+    n = m + r - 1
+    if m == 1 or r == 1:  # the direct sum of n products, or n sums of one
+        one = Fraction(1)
+        identity = tuple(tuple(Fraction(int(i == j)) for j in range(n)) for i in range(n))
+        return Transforms(identity if r == 1 else ((one,) * n,), identity if m == 1 else ((one,),) * n, identity)
+    if n not in _PAIRS:
         raise ValueError(f"F({m}, {r}): expected m + r - 1 among {', '.join(map(str, _PAIRS))}")
-    pairs = _PAIRS[m + r - 1]
-    raw = transforms_at(m, r, (Fraction(0), *(point for pair in pairs for point in (pair, -pair))))
+    zero = (Fraction(0),) * (n % 2 == 0)
+    raw = transforms_at(m, r, (*zero, *(point for pair in _PAIRS[n] for point in (pair, -pair))))
     scales = [Fraction(2) ** -round(math.log2(max(map(abs, row)))) for row in raw.input]
     return Transforms(
         raw.output,
         tuple(tuple(entry / scale for entry in row) for row, scale in zip(raw.weight, scales, strict=True)),
         tuple(tuple(entry * scale for entry in row) for row, scale in zip(raw.input, scales, strict=True)),
     )
+
+
+def point_count(m: int, r: int, stride: int = 1) -> int:
+    """Products of F(m, r), which are as many as the inputs that it sees, if no input lies between all taps.
+
+    Examples
+    --------
+    >>> point_count(4, 3), point_count(5, 3, stride=2)
+    (6, 11)
+    """
+    return (m - 1) * stride + r
+
+
+def _phases(r: int, stride: int) -> list[int]:
+    """Taps of each phase that has some."""
+    return [len(range(phase, r, stride)) for phase in range(min(r, stride))]
+
+
+def tile_sizes(r: int, stride: int = 1) -> list[int]:
+    """The m of the F(m, r) for which there are points and which save products, behind 1, the direct sum.
+
+    Examples
+    --------
+    >>> tile_sizes(3), tile_sizes(5, stride=2), tile_sizes(3, stride=3)
+    ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6], [1])
+    """
+    if r <= stride:
+        return [1]
+    phases = _phases(r, stride)
+    return [1, *(m for m in range(2, max(_PAIRS)) if all(taps == 1 or m + taps - 1 in _PAIRS for taps in phases))]
+
+
+def _spread(row: tuple[Fraction, ...], first: int, step: int, length: int) -> tuple[Fraction, ...]:
+    """The row's entries at columns ``first``, ``first + step``, ... of a row of zeros."""
+    entries = [Fraction(0)] * length
+    for number, entry in enumerate(row):
+        entries[first + number * step] = entry
+    return tuple(entries)
+
+
+@functools.cache
+def transforms(m: int, r: int, stride: int = 1) -> Transforms:
+    """The matrices of F(m, r): m outputs, ``stride`` inputs apart, of r taps; m is among `tile_sizes`.
+
+    Phase after phase: with stride 2, first the even taps, F(m, (r + 1) / 2), which see the even inputs; then the odd.
+
+    Raises
+    ------
+    ValueError
+        If there are no points for a phase.
+
+    Examples
+    --------
+    >>> [[str(entry) for entry in row] for row in transforms(2, 3).output]
+    [['1', '1', '1', '0'], ['0', '1', '-1', '1']]
+    >>> [[str(entry) for entry in row] for row in transforms(2, 3, stride=2).weight]
+    [['1/2', '0', '1/2'], ['-1/2', '0', '1/2'], ['0', '0', '1'], ['0', '1', '0'], ['0', '1', '0']]
+    """
+    phases = [_unit_stride(m, taps) for taps in _phases(r, stride)]
+    inputs = point_count(m, r, stride)
+    return Transforms(
+        tuple(tuple(entry for part in phases for entry in part.output[i]) for i in range(m)),
+        tuple(_spread(row, phase, stride, r) for phase, part in enumerate(phases) for row in part.weight),
+        tuple(_spread(row, phase, stride, inputs) for phase, part in enumerate(phases) for row in part.input),
+    )
+
+
+@functools.cache
+def amplification(m: int, r: int, stride: int = 1) -> float:
+    """How much larger the rounding error of sums of F(m, r)'s products is than that of the direct sum; at most.
+
+    Inputs and weights being random and independent, a product has the variance of its rows of B^T and G, and the sums'
+    errors grow with it. Along two axes the factors multiply.
+
+    Examples
+    --------
+    >>> [round(amplification(m, 3), 1) for m in (1, 2, 4, 6)]
+    [1.0, 1.3, 2.8, 6.7]
+    """
+    output, weight, data = transforms(m, r, stride)
+    norms = [sum(e * e for e in g) * sum(e * e for e in d) for g, d in zip(weight, data, strict=True)]
+    variances = [sum(a * a * norm for a, norm in zip(row, norms, strict=True)) for row in output]
+    return math.sqrt(max(variances) / r)

@@ -24,6 +24,8 @@ PREPARED = 0.75
 TILE_OVERHEAD = 30.0
 #: Bytes of weights or panel a cycle that arrive from beyond L1 while the tile computes.
 STREAM_BYTES = 24.0
+#: Bytes of weights a cycle that come from memory for all threads together: 26 GB/s for one, 32 for two.
+MEMORY_BYTES = 8.0
 #: Seconds of a call that no algorithm can avoid: Python, the driver, and starting threads.
 CALL_SECONDS = 6e-6
 START_SECONDS = 5e-6
@@ -43,8 +45,8 @@ class Work(NamedTuple):
     """Counts of work over all tasks.
 
     ``fmas`` vector fused multiply-adds, in ``tiles`` register tiles; elements ``moved`` by vectors and
-    ``scattered`` singly; ``streamed`` bytes of operands read from L2 or beyond; ``prepared`` elements of weight laid
-    out anew in this call.
+    ``scattered`` singly; ``streamed`` bytes of operands read from L2 or L3, and ``fetched`` ones from memory;
+    ``prepared`` elements of weight laid out anew in this call.
     """
 
     tasks: int
@@ -53,11 +55,14 @@ class Work(NamedTuple):
     moved: float = 0.0
     scattered: float = 0.0
     streamed: float = 0.0
+    fetched: float = 0.0
     prepared: float = 0.0
 
     def seconds(self, machine: Machine, threads: int) -> float:
         """Estimated time of one call."""
         computing = max(self.fmas / (FMA_PER_CYCLE * TILE_EFFICIENCY), self.streamed / STREAM_BYTES)
+        # What comes from memory is partly hidden behind the computing: 2.4 and 1.6 ms take 2.9.
+        computing = math.hypot(computing, self.fetched / MEMORY_BYTES * threads)
         moving = self.moved * MOVED + self.prepared * PREPARED + self.scattered * SCATTERED
         cycles = computing + moving + self.tiles * TILE_OVERHEAD
         # The last round of tasks leaves threads idle; those are drawn one by one, so it is one task at most.

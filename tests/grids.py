@@ -39,6 +39,11 @@ _DESCRIPTORS = (
     # dilation, with and without strides
     "mb1ic20ih12iw23oc6oh12ow19kh3kw3ph3pw2dh2dw3",
     "mb1ic4ih15oc5oh8kh3sh2ph2dh1",
+    # phases of strides, alone and along one axis, with dilation, and groups of uneven kernels
+    "mb1ic20ih11iw14oc18oh6ow7kh3kw3sh2sw2ph1pw1",
+    "g2mb2ic36ih9iw12oc20oh5ow6kh5kw4sh2sw2ph2pw1",
+    "mb1ic17ih13iw11oc19oh4ow11kh7kw3sh3sw1ph2pw1",
+    "mb1ic18ih13iw17oc17oh7ow4kh3kw5sh2sw3ph2pw2dh1dw1",
     # groups, among them depthwise with multipliers, strides, dilation, and a single channel's filter
     "g3mb2ic6ih8oc9oh8kh3ph1",
     "g2mb1ic36ih5iw9oc38oh5ow9kh3kw3ph1pw1",

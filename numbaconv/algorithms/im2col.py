@@ -84,7 +84,7 @@ def _panel_expander(lanes: int, nr: int) -> Dispatcher:
                                 whole = left + j >= 0 and left + j + lanes <= width
                                 fits = column + j + lanes <= nr
                                 for c in range(channels):
-                                    prefetch_rows(x, source + (c + _AHEAD) * plane + j, 0, 1)
+                                    prefetch_rows(x, source + (c + _AHEAD) * plane + j, 0, 1, 1)
                                     if whole:
                                         pixels = load(x, source + c * plane + j, lanes)
                                     else:
@@ -157,7 +157,7 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                         expanded = True
                         for i in range(bc):
                             row = channels + i * plane + pixel
-                            prefetch_rows(x, row + _AHEAD * plane, lanes, nv)
+                            prefetch_rows(x, row + _AHEAD * plane, lanes, nv, 1)
                             store_tile(load_tile(x, row, 0, 1, nv, lanes), workspace, i * nr, 0)
                             acc = rank1(acc, w, weight + i, C, workspace, i * nr)
                     if c > 0:

@@ -61,7 +61,7 @@ def channels_last_stager(lanes: int) -> Dispatcher:
                         j = max(first, min(j_block, end - lanes))
                         count = min(lanes, end - j)
                         at = source + c * plane + j * column_step
-                        prefetch_rows(x, at + lanes * plane, plane, lanes)
+                        prefetch_rows(x, at + lanes * plane, plane, lanes, 1)
                         if column_step == 1:
                             block = transpose(load_columns(x, at, plane, count, lanes, 1, lanes))
                         else:

@@ -103,8 +103,8 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                     first = min(mr, Q - q) - j
                     second = min(mr, Q - q - mr) - j
                     # The next channels, 8 further on: 1 to 5 % of the whole.
-                    prefetch_rows(x, x11 + 8 * Q, mr, 3)
-                    prefetch_rows(x, x12 + 8 * Q, mr, 3)
+                    prefetch_rows(x, x11 + 8 * Q, mr, 3, 1)
+                    prefetch_rows(x, x12 + 8 * Q, mr, 3, 1)
                     a11 = load_between(x, x11, 0, first, lanes)
                     a12 = load_between(x, x12, 0, first, lanes)
                     a21 = load_between(x, x11 + mr, 0, second, lanes)

@@ -10,56 +10,69 @@ multiplications than the direct sum. A task takes a block of tiles and some pane
 4. transform back, A^T M A, on vectors of output channels, to rows of pixels channels-last;
 5. transpose these to NCHW, adding bias and clipping on the way.
 
-Everything between x and y stays in L2. Kernels of 1 x r and r x 1 are the same with one transform left out. A dilated
-kernel sees every d-th pixel, so that d * d tiles lie in each other: each is a strided view of the staged block. Source:
-Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). A NaN or Inf in the input spreads
-over the tiles that see it.
+Everything between x and y stays in L2. A tile may have another m along each axis, and 1 along one: then the sum along
+it is the direct one, and that of a single tap is no transform at all. A dilated kernel sees every d-th pixel, so that
+d * d tiles lie in each other: each is a strided view of the staged block. With a stride s a tile sees (m - 1) * s + r
+inputs along an axis, whose phases are transformed apart (`cooktoom.py`): 3 x 3 with stride 2 and m = 3 takes 1.65 times
+fewer multiplications. Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). A NaN or
+Inf in the input spreads over the tiles that see it.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from heapq import nsmallest
+from itertools import product
+from math import hypot, inf
 from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import NOT_STRICT, Algorithm, Array, Packing, Schedule
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.cost import Work
+from numbaconv.cooktoom import amplification, point_count, tile_sizes
+from numbaconv.cost import FMA_PER_CYCLE, MEMORY_BYTES, STREAM_BYTES, TILE_OVERHEAD, Work
 from numbaconv.geometry import ceil_div, even_block, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.linear import transform
 from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
-from numbaconv.simd.tile_memory import load_tile, store_part, store_tile, transpose
+from numbaconv.simd.tile_memory import load_tile, prefetch_rows, store_part, store_tile, transpose
 from numbaconv.workspace import LINE
 
 #: Tile shapes (mr, nv) of the products; mr Winograd tiles by nv vectors of output channels.
-TILES = {"avx512": ((14, 2), (12, 2), (10, 2), (8, 2), (8, 3)), "neon": ((12, 2), (6, 4)), "avx2": ((6, 2), (4, 3))}
-#: Bounds of the error, max |y - y64| / max |y64|, in float32, by the inputs of a tile along an axis and the number of
-#: axes that are filtered.
-ERRORS = {(6, 2): 4e-6, (8, 2): 2e-5, (4, 2): 2e-6, (8, 1): 4e-6, (6, 1): 2e-6, (4, 1): 2e-6}
-#: The longest kernel: F(2, 7) is the largest for which there are points.
+TILES = {
+    "avx512": ((14, 2), (13, 2), (12, 2), (10, 2), (9, 2), (8, 2), (8, 3)),
+    "neon": ((12, 2), (6, 4)),
+    "avx2": ((6, 2), (4, 3)),
+}
+#: By the channels that are summed at a stretch, the error, max |y - y64| / max |y64|, in float32 for each unit of
+#: `amplification`, which was 2.0 to 2.8e-7 and 1.1 to 1.6e-7 as measured. Shorter sums take 6 % longer.
+_ERRORS = {128: 3.2e-7, 32: 2.0e-7}
+#: The bound is not below that of a direct sum.
+_LEAST_ERROR = 2e-6
+#: The longest kernel: F(2, 7) is the largest of unit stride for which there are points, and so is the code long enough.
 _MOST_TAPS = 7
 #: What each accuracy allows.
 ERROR_BOUNDS = {"fast": 2e-5, "default": 4e-6}
+#: Channels that the products of fewer take as long as: what they store does not stay in L1.
+_LEAST_DEPTH = 10
 #: Winograd tiles that a block has at most: a panel of weights is loaded once for all of them.
 _MOST_TILES = 56
-#: Register tiles that are worth measuring for each size of Winograd tile.
-_MOST_CANDIDATES = 2
+#: Winograd tiles that are looked at more closely: those with the least to do.
+_MOST_CANDIDATES = 4
 _OUTPUT, _INPUT = 0, 2
-#: Channels summed at a stretch: with 512 channels F(4, 3) has an error of 1.1e-6 so, and 3.3e-6 in one sum.
-_SUM_BLOCK = 128
 #: Vector FMAs that a transform costs as much as, for each of its n * n values: loads, stores and arithmetic.
 _TRANSFORM_FMAS = 6.0
 
 
 class Settings(NamedTuple):
-    """F(m, r) by tiles of ``mr`` and ``nv``; blocks of rows and columns of units, and panels of output channels."""
+    """F(mh x mw, r) by tiles of ``mr`` and ``nv``; blocks of rows and columns of units, and panels of channels."""
 
-    m: int
+    mh: int
+    mw: int
     mr: int
     nv: int
     block_p: int
@@ -67,19 +80,15 @@ class Settings(NamedTuple):
     block_k: int
 
 
-def _axes(problem: ConvProblem) -> int:
-    """How many axes are filtered."""
-    return sum(size > 1 for size in problem.kernel_size)
-
-
 class _Tiling(NamedTuple):
-    """How F(m, r) cuts the outputs: ``rows`` by ``columns`` units of dh by dw tiles that lie in each other.
+    """How F(mh x mw, r) cuts the outputs: ``rows`` by ``columns`` units of dh by dw tiles that lie in each other.
 
-    A tile has mh by mw outputs, as far apart as the dilations dh and dw, and takes ``points`` products a channel.
+    A tile has mh by mw outputs, as far apart as the dilations dh and dw, of inputs sh and sw times as far apart, and
+    takes ``points`` products a channel. Along an axis that is not filtered all of these are 1.
     """
 
-    mh: int
-    mw: int
+    sh: int
+    sw: int
     dh: int
     dw: int
     points: int
@@ -87,20 +96,43 @@ class _Tiling(NamedTuple):
     columns: int
 
 
-def _tiling(problem: ConvProblem, m: int) -> _Tiling:
+def _tiling(problem: ConvProblem, mh: int, mw: int) -> _Tiling:
     (_, R, S), (_, P, Q) = problem.kernel_size, problem.out_size
-    mh, dh = (m, problem.dilation[1]) if R > 1 else (1, 1)
-    mw, dw = (m, problem.dilation[2]) if S > 1 else (1, 1)
-    points = (mh + R - 1) * (mw + S - 1)
-    return _Tiling(mh, mw, dh, dw, points, ceil_div(P, mh * dh), ceil_div(Q, mw * dw))
+    sh, dh = (problem.stride[1], problem.dilation[1]) if R > 1 else (1, 1)
+    sw, dw = (problem.stride[2], problem.dilation[2]) if S > 1 else (1, 1)
+    points = point_count(mh, R, sh) * point_count(mw, S, sw)
+    return _Tiling(sh, sw, dh, dw, points, ceil_div(P, mh * dh), ceil_div(Q, mw * dw))
+
+
+def _amplification(problem: ConvProblem, mh: int, mw: int) -> float:
+    (_, R, S), (_, sh, sw) = problem.kernel_size, problem.stride
+    return amplification(mh, R, sh) * amplification(mw, S, sw)
+
+
+def _sum_block(problem: ConvProblem, mh: int, mw: int) -> int:
+    """Channels summed at a stretch: as many as the accuracy allows."""
+    allowed = ERROR_BOUNDS[problem.accuracy] / _amplification(problem, mh, mw)
+    return max(_ERRORS, key=lambda length: (_ERRORS[length] <= allowed or problem.dtype == "float64", length))
+
+
+def _error_bound(problem: ConvProblem, mh: int, mw: int) -> float:
+    """In float32, for tiles of mh x mw outputs."""
+    return max(_LEAST_ERROR, _amplification(problem, mh, mw) * _ERRORS[_sum_block(problem, mh, mw)])
+
+
+def _sides(problem: ConvProblem, axis: int) -> list[int]:
+    """Outputs that a Winograd tile may have along an axis: 1 is the direct sum."""
+    return tile_sizes(problem.kernel_size[axis], problem.stride[axis])
 
 
 @functools.cache
-def _kernel(mh: int, mw: int, R: int, S: int, mr: int, nv: int, lanes: int, line: int) -> Dispatcher:
-    """The kernel of F(mh x mw, R x S); ``line`` is a cache line in elements."""
+def _kernel(
+    mh: int, mw: int, R: int, S: int, sh: int, sw: int, mr: int, nv: int, lanes: int, line: int, sum_block: int
+) -> Dispatcher:
+    """The kernel of F(mh x mw, R x S) with strides sh and sw; ``line`` is a cache line in elements."""
     stage = channels_last_stager(lanes)
-    nh = mh + R - 1
-    nw = mw + S - 1
+    nh = point_count(mh, R, sh)
+    nw = point_count(mw, S, sw)
     nr = nv * lanes
 
     def winograd(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
@@ -124,19 +156,21 @@ def _kernel(mh: int, mw: int, R: int, S: int, mr: int, nv: int, lanes: int, line
         p0 = p_task * g.block_p * tall
         q0 = q_task * g.block_q * wide
         tiles = height // mh * (width // mw)
-        rows = height + (R - 1) * dh
-        columns = width + (S - 1) * dw
+        rows = (height - 1) * sh + (R - 1) * dh + 1
+        columns = (width - 1) * sw + (S - 1) * dw + 1
         pitch = g.pitch
         stage(
-            x, g.H * g.W, (n * g.G + group) * C * g.H * g.W, g.H, g.W, p0 - g.pad_h, 1, q0 - g.pad_w, 1,
-            C, pitch, rows, columns, workspace, 0,
+            x, g.H * g.W, (n * g.G + group) * C * g.H * g.W, g.H, g.W, p0 * g.stride_h - g.pad_h, g.stride_h // sh,
+            q0 * g.stride_w - g.pad_w, g.stride_w // sw, C, pitch, rows, columns, workspace, 0,
         )  # fmt: skip
 
         # Each part begins where the largest block's would, so that its planes are where the sizes foresee.
         padded_tiles = max(g.block_p * dh * g.block_q * dw, mr)
         plane = ((padded_tiles * pitch + line - 1) // line | 1) * line
         product_plane = ((padded_tiles * nr + line - 1) // line | 1) * line
-        transformed = (g.block_p * tall + (R - 1) * dh) * (g.block_q * wide + (S - 1) * dw) * pitch
+        most_rows = (g.block_p * tall - 1) * sh + (R - 1) * dh + 1
+        most_columns = (g.block_q * wide - 1) * sw + (S - 1) * dw + 1
+        transformed = most_rows * most_columns * pitch
         products = transformed + nh * nw * plane
         outputs = products + nh * nw * product_plane
         half = outputs  # the half-transformed tile, [nh][nw][lanes], is gone before there are outputs
@@ -145,13 +179,13 @@ def _kernel(mh: int, mw: int, R: int, S: int, mr: int, nv: int, lanes: int, line
         for p_tile in range(0, height, mh):
             top = p_tile // tall * tall + p_tile % tall // mh
             for q_tile in range(0, width, mw):
-                corner = (top * columns + q_tile // wide * wide + q_tile % wide // mw) * pitch
+                corner = (top * sh * columns + (q_tile // wide * wide + q_tile % wide // mw) * sw) * pitch
                 for c in range(0, C, lanes):
                     for j in range(nw):
-                        transform(_INPUT, mh, R, workspace, corner + j * dw * pitch + c, columns * dh * pitch,
+                        transform(_INPUT, mh, R, sh, workspace, corner + j * dw * pitch + c, columns * dh * pitch,
                                   workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
                     for i in range(nh):
-                        transform(_INPUT, mw, S, workspace, half + i * nw * lanes, lanes,
+                        transform(_INPUT, mw, S, sw, workspace, half + i * nw * lanes, lanes,
                                   workspace, to + c + i * nw * plane, plane, lanes)  # fmt: skip
                 to += pitch
 
@@ -166,10 +200,13 @@ def _kernel(mh: int, mw: int, R: int, S: int, mr: int, nv: int, lanes: int, line
                     tile = max(0, min(tile_block, tiles - mr))
                     pixels = transformed + point * plane + tile * pitch
                     sums = products + point * product_plane + tile * nr
-                    for c_block in range(0, C, _SUM_BLOCK):
+                    # Every pass over the tiles asks for one vector of the next point's weights, into L2.
+                    ahead = weights + C * nr + tile_block // mr % nv * lanes
+                    for c_block in range(0, C, sum_block):
                         acc = zeros(x, mr, nv, lanes)
-                        for c in range(c_block, min(C, c_block + _SUM_BLOCK)):
+                        for c in range(c_block, min(C, c_block + sum_block)):
                             acc = rank1(acc, workspace, pixels + c, pitch, w, weights + c * nr)
+                            prefetch_rows(w, ahead + c * nr, 0, 1, 2)
                         if c_block > 0:
                             acc = add(acc, load_tile(workspace, sums, nr, mr, nv, lanes))
                         store_tile(acc, workspace, sums, nr)
@@ -183,11 +220,11 @@ def _kernel(mh: int, mw: int, R: int, S: int, mr: int, nv: int, lanes: int, line
                     top = p_tile // tall * tall + p_tile % tall // mh
                     for q_tile in range(0, width, mw):
                         for j in range(nw):
-                            transform(_OUTPUT, mh, R, workspace, at + j * product_plane, nw * product_plane,
+                            transform(_OUTPUT, mh, R, sh, workspace, at + j * product_plane, nw * product_plane,
                                       workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
                         corner = outputs + (top * width + q_tile // wide * wide + q_tile % wide // mw) * lanes
                         for i in range(mh):
-                            transform(_OUTPUT, mw, S, workspace, half + i * nw * lanes, lanes,
+                            transform(_OUTPUT, mw, S, sw, workspace, half + i * nw * lanes, lanes,
                                       workspace, corner + i * dh * width * lanes, dw * lanes, lanes)  # fmt: skip
                         at += nr
                 channels = min(lanes, K - k)
@@ -206,14 +243,14 @@ def _kernel(mh: int, mw: int, R: int, S: int, mr: int, nv: int, lanes: int, line
 
 def _sizes(problem: ConvProblem, settings: Settings, machine: Machine) -> tuple[int, int]:
     """Elements of a worker's workspace, and from one staged pixel to the next."""
-    m, mr, nv, block_p, block_q, _ = settings
+    mh, mw, mr, nv, block_p, block_q, _ = settings
     lanes, line = machine.lanes(problem.dtype), LINE // ITEM_SIZE[problem.dtype]
-    mh, mw, dh, dw, points, _, _ = _tiling(problem, m)
+    sh, sw, dh, dw, points, _, _ = _tiling(problem, mh, mw)
     _, R, S = problem.kernel_size
     pitch = _pitch(problem, machine)
     tiles = max(block_p * dh * block_q * dw, mr)
     height, width = block_p * dh * mh, block_q * dw * mw
-    staged = (height + (R - 1) * dh) * (width + (S - 1) * dw) * pitch
+    staged = ((height - 1) * sh + (R - 1) * dh + 1) * ((width - 1) * sw + (S - 1) * dw + 1) * pitch
     planes = points * sum((ceil_div(tiles * each, line) | 1) * line for each in (pitch, nv * lanes))
     outputs = (height * width + max(points, lanes)) * lanes
     return staged + planes + outputs, pitch
@@ -226,15 +263,12 @@ def _pitch(problem: ConvProblem, machine: Machine) -> int:
 
 
 def applicable(problem: ConvProblem) -> str | None:
-    kernel = problem.kernel_size
-    taps = set(kernel[1:]) - {1}
-    if kernel[0] != 1 or len(taps) != 1 or max(taps) > _MOST_TAPS:
+    T, *kernel = problem.kernel_size
+    if T > 1 or max(kernel) > _MOST_TAPS or max(max(_sides(problem, axis)) for axis in (1, 2)) == 1:
         return (
-            f"it is for kernels of r x r, 1 x r and r x 1 with r from 2 to {_MOST_TAPS}, and here it is "
-            f"{' x '.join(map(str, kernel))}"
+            f"it is for kernels of up to {_MOST_TAPS} x {_MOST_TAPS} with more taps along an axis than its stride, and "
+            f"here are {' x '.join(map(str, problem.kernel_size))} with strides {' x '.join(map(str, problem.stride))}"
         )
-    if max(problem.stride) > 1:
-        return "it is for unit stride"
     if problem.in_size[0] > 1 or any(problem.padding[0]):
         return "it is for two spatial axes, and here there are three"
     if problem.accuracy == "strict":
@@ -245,59 +279,92 @@ def applicable(problem: ConvProblem) -> str | None:
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
-    """Tile sizes that the accuracy allows, with register tiles; fewest multiplications first."""
-    bound = ERROR_BOUNDS[problem.accuracy]
-    K, lanes = problem.out_channels // problem.groups, machine.lanes(problem.dtype)
-    images = max(1, problem.batch) * problem.groups
-    found: list[tuple[int, int, int, int]] = []
-    for n, axes in ERRORS:
-        m = n + 1 - max(problem.kernel_size)
-        if axes == _axes(problem) and m > 1 and (ERRORS[n, axes] <= bound or problem.dtype == "float64"):
-            cut = _tiling(problem, m)
-            # Of a few rows of tiles, one thread has more than another.
-            tiles = -(-images * cut.rows // threads) * cut.columns * cut.dh * cut.dw
-            products = sorted(
-                (cut.points * -(-tiles // mr) * mr * -(-K // (nv * lanes)) * nv, m, mr, nv)
-                for mr, nv in TILES[machine.tiles]
-            )
-            found += products[:_MOST_CANDIDATES]
-    return (_blocks(problem, m, mr, nv, machine, threads) for _, m, mr, nv in sorted(found))
+    """Winograd tiles that the accuracy allows, with the register tile and blocks that suit each; the fastest first."""
+    bound = inf if problem.dtype == "float64" else ERROR_BOUNDS[problem.accuracy]
+    pairs = product(_sides(problem, 1), _sides(problem, 2))
+    allowed = [pair for pair in pairs if max(pair) > 1 and _error_bound(problem, *pair) <= bound]
+    promise = ((_promise(problem, *pair, machine, threads), *pair) for pair in allowed)
+    likely = nsmallest(_MOST_CANDIDATES, promise)
+    return (settings for _, settings in sorted(_blocks(problem, mh, mw, machine, threads) for _, mh, mw in likely))
 
 
-def _blocks(problem: ConvProblem, m: int, mr: int, nv: int, machine: Machine, threads: int) -> Settings:
-    """Blocks of a few tile rows, whose transforms fit L2, so many that no thread is left with more than another."""
-    cut = _tiling(problem, m)
+def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: int) -> tuple[float, float]:
+    """Bytes beyond the workspace's limit; and cycles of each thread.
+
+    If no thread had more tiles than another, and no register tile a row that is not needed.
+    """
+    cut, lanes = _tiling(problem, mh, mw), machine.lanes(problem.dtype)
+    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    tiles = problem.batch * problem.groups * cut.rows * cut.columns * cut.dh * cut.dw
+    products = tiles * max(C, _LEAST_DEPTH) * K / lanes / FMA_PER_CYCLE / threads
+    transforms = tiles * (C + K) / lanes * _TRANSFORM_FMAS / FMA_PER_CYCLE / threads
+    weights = cut.points * C * K
+    fetching = C * K * ITEM_SIZE[problem.dtype] / MEMORY_BYTES if _fetched(problem, weights, machine) else 0.0
+    beyond = 0
+    if not problem.constant_weight:
+        elements = weights + threads * _sizes(problem, _smallest(problem, mh, mw, machine), machine)[0]
+        beyond = max(0, elements * ITEM_SIZE[problem.dtype] - problem.workspace_limit)
+    return beyond, cut.points * (hypot(products, fetching) + transforms)
+
+
+def _smallest(problem: ConvProblem, mh: int, mw: int, machine: Machine) -> Settings:
+    """Blocks of one row of units, with room for any register tile."""
+    cut, shapes = _tiling(problem, mh, mw), TILES[machine.tiles]
+    block_q = even_block(cut.columns, max(1, _MOST_TILES // (cut.dh * cut.dw)))
+    return Settings(mh, mw, max(mr for mr, _ in shapes), max(nv for _, nv in shapes), 1, block_q, 1)
+
+
+def _fetched(problem: ConvProblem, weights: int, machine: Machine) -> bool:
+    """Whether so many transformed weights come from memory at every call, as L3 does not keep them."""
+    return 2 * weights * ITEM_SIZE[problem.dtype] > machine.l3
+
+
+def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: int) -> tuple[float, Settings]:
+    """Blocks of a few tile rows, whose transforms fit L2, so many that no thread is left with more than another.
+
+    Before them, the cycles of the thread that has most to do.
+    """
+    cut = _tiling(problem, mh, mw)
+    lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
+    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
     each = cut.dh * cut.dw
-    block_q = even_block(cut.columns, max(1, _MOST_TILES // each))
+    smallest = _smallest(problem, mh, mw, machine)
+    block_q = smallest.block_q
     images = max(1, problem.batch) * problem.groups * ceil_div(cut.columns, block_q)
-    panels = ceil_div(problem.out_channels // problem.groups, nv * machine.lanes(problem.dtype))
-    # Weights that do not fit L3 are better loaded for more tiles at once, even if these do not fit L2.
-    weights = cut.points * problem.in_channels * problem.out_channels // problem.groups * ITEM_SIZE[problem.dtype]
-    spare = problem.workspace_limit - (0 if problem.constant_weight else weights)
-    limit = min((4 if 2 * weights > machine.l3 else 2) * machine.l2, spare // threads) // ITEM_SIZE[problem.dtype]
-    most = 1
-    while most < min(cut.rows, _MOST_TILES // (block_q * each)):
-        if _sizes(problem, Settings(m, mr, nv, most + 1, block_q, 1), machine)[0] > limit:
-            break
-        most += 1
-
-    def longest(block_p: int) -> tuple[int, int]:
-        """Register tiles of the thread that has most, and among equal ones the fewer blocks."""
+    weights = cut.points * C * K
+    fetched = _fetched(problem, weights, machine)
+    # Weights from memory are better loaded for more tiles at once, even if these do not fit L2: 512 to 512 channels at
+    # 28 x 28 took 3.6 ms in blocks of 28 tiles, and 2.9 ms with all 49.
+    spare = problem.workspace_limit - (0 if problem.constant_weight else weights * size)
+    limit = min((6 if fetched else 2) * machine.l2, spare // threads) // size
+    one, two = (_sizes(problem, smallest._replace(block_p=block_p), machine)[0] for block_p in (1, 2))
+    rows = max(1, cut.rows)
+    most = max(1, min(rows, _MOST_TILES // (block_q * each), 1 + (limit - one) // (two - one)))
+    streaming = C * lanes * size / STREAM_BYTES
+    fetching = C * lanes * size / MEMORY_BYTES * threads if fetched else 0.0
+    overhead = ceil_div(C, _sum_block(problem, mh, mw)) * TILE_OVERHEAD
+    ways = []
+    for block_p in {ceil_div(rows, pieces) for pieces in range(ceil_div(rows, most), rows + 1)}:
         tiles = block_p * block_q * each
-        return ceil_div(images * ceil_div(cut.rows, block_p), threads) * ceil_div(tiles, mr), -block_p
-
-    block_p = min(range(1, most + 1), key=longest)
-    # A cut of the panels repeats the transforms of the input, so it is only made where threads would have no work, or
-    # where weights come from memory: each thread then loads a part of them, once.
-    pieces = min(panels, ceil_div(threads, images * ceil_div(cut.rows, block_p)))
-    if weights > machine.l3 and panels >= threads:
-        block_p, pieces = most, threads
-    return Settings(m, mr, nv, block_p, block_q, ceil_div(panels, pieces))
+        blocks = images * ceil_div(rows, block_p)
+        for mr, nv in TILES[machine.tiles]:
+            panels = ceil_div(K, nv * lanes)
+            # Pieces of the panels repeat the transforms of the input, but each thread loads a part of the weights only.
+            for block_k in {panels, ceil_div(panels, threads)}:
+                vectors = block_k * nv
+                products = vectors * max(ceil_div(tiles, mr) * mr * max(C, _LEAST_DEPTH) / FMA_PER_CYCLE, streaming)
+                products = hypot(products, vectors * fetching) + ceil_div(tiles, mr) * block_k * overhead
+                transforms = tiles * (C / lanes + min(vectors, K / lanes)) * _TRANSFORM_FMAS / FMA_PER_CYCLE
+                tasks = ceil_div(blocks * ceil_div(panels, block_k), threads)
+                cycles = tasks * cut.points * (products + transforms)
+                ways.append((cycles, mr, nv, block_p, block_k))
+    cycles, mr, nv, block_p, block_k = min(ways)
+    return cycles, Settings(mh, mw, mr, nv, block_p, block_q, block_k)
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
-    m, _, nv, block_p, block_q, block_k = settings
-    cut = _tiling(problem, m)
+    mh, mw, _, nv, block_p, block_q, block_k = settings
+    cut = _tiling(problem, mh, mw)
     block_p, block_q = min(block_p, max(1, cut.rows)), min(block_q, max(1, cut.columns))
     panels = ceil_div(problem.out_channels // problem.groups, nv * machine.lanes(problem.dtype))
     workspace, pitch = _sizes(problem, settings._replace(block_p=block_p, block_q=block_q), machine)
@@ -310,9 +377,9 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
 
 
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
-    m, mr, nv, block_p, block_q, block_k = settings
+    mh, mw, mr, nv, block_p, block_q, block_k = settings
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
-    _, _, dh, dw, points, rows, columns = _tiling(problem, m)
+    sh, sw, dh, dw, points, rows, columns = _tiling(problem, mh, mw)
     _, P, Q = problem.out_size
     C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
     images = problem.batch * problem.groups
@@ -320,26 +387,35 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     blocks = images * ceil_div(rows, block_p) * ceil_div(columns, block_q)
     tiles = images * rows * columns * dh * dw
     repeats = ceil_div(panels, block_k)
+    weights = panels * nv * lanes * points * C
+    loaded = blocks * weights * size
+    staged = images * P * Q * sh * sw * C * repeats
     register_tiles = blocks * ceil_div(block_p * block_q * dh * dw, mr) * points * panels
     transforms = tiles * points * (ceil_div(C, lanes) * repeats + panels * nv)
     return Work(
         blocks * repeats,
-        fmas=register_tiles * C * mr * nv + transforms * _TRANSFORM_FMAS,
-        tiles=register_tiles,
-        moved=images * (P * Q * K + P * Q * C * repeats),
-        streamed=blocks * panels * nv * lanes * points * C * size,
+        fmas=register_tiles * max(C, _LEAST_DEPTH) * mr * nv + transforms * _TRANSFORM_FMAS,
+        tiles=register_tiles * ceil_div(C, _sum_block(problem, mh, mw)),
+        moved=images * P * Q * K + (staged if C >= lanes else 0),
+        scattered=0 if C >= lanes else staged,
+        streamed=loaded,
+        fetched=loaded if _fetched(problem, weights, machine) else 0,
         # A transformed weight takes twice as long as one that is laid out.
-        prepared=0 if problem.constant_weight else 2 * problem.groups * panels * nv * lanes * points * C,
+        prepared=0 if problem.constant_weight else 2 * problem.groups * weights,
     ).seconds(machine, threads)
 
 
 def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packing:
-    return winograd_packing(problem, _tiling(problem, settings.m)[:2], settings.nv, machine.lanes(problem.dtype))
+    mh, mw, _, nv, *_ = settings
+    cut = _tiling(problem, mh, mw)
+    return winograd_packing(problem, (mh, mw), (cut.sh, cut.sw), nv, machine.lanes(problem.dtype))
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
-    cut, (_, R, S) = _tiling(problem, settings.m), problem.kernel_size
-    return _kernel(cut.mh, cut.mw, R, S, settings.mr, settings.nv, lanes, LINE // ITEM_SIZE[problem.dtype])
+    mh, mw, mr, nv, *_ = settings
+    cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
+    line = LINE // ITEM_SIZE[problem.dtype]
+    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, line, _sum_block(problem, mh, mw))
 
 
 WINOGRAD = Algorithm(
@@ -352,5 +428,5 @@ WINOGRAD = Algorithm(
     schedule=schedule,
     kernel=_kernel_of,
     packing=packing,
-    error_bound=lambda problem, settings: ERRORS[settings.m + max(problem.kernel_size) - 1, _axes(problem)],
+    error_bound=lambda problem, settings: _error_bound(problem, settings.mh, settings.mw),
 )

@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from numbaconv.algorithms.algorithm import Array, Packing, Schedule
+from numbaconv.cooktoom import point_count
 from numbaconv.geometry import ceil_div, geometry, read
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -17,9 +18,9 @@ _WEIGHT = 1
 
 
 @functools.cache
-def _packer(mh: int, mw: int, R: int, S: int, nv: int, lanes: int) -> Dispatcher:
-    nh = mh + R - 1
-    nw = mw + S - 1
+def _packer(mh: int, mw: int, R: int, S: int, sh: int, sw: int, nv: int, lanes: int) -> Dispatcher:
+    nh = point_count(mh, R, sh)
+    nw = point_count(mw, S, sw)
     nr = nv * lanes
 
     def pack(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
@@ -44,9 +45,9 @@ def _packer(mh: int, mw: int, R: int, S: int, nv: int, lanes: int) -> Dispatcher
                         value = get(w, source + tap) if lane < channels else w.dtype.type(0)
                         put(raw, tap * lanes + lane, np.float64(value))
                 for s in range(S):
-                    transform(_WEIGHT, mh, R, raw, s * lanes, S * lanes, half, s * lanes, S * lanes, lanes)
+                    transform(_WEIGHT, mh, R, sh, raw, s * lanes, S * lanes, half, s * lanes, S * lanes, lanes)
                 for i in range(nh):
-                    transform(_WEIGHT, mw, S, half, i * S * lanes, lanes, whole, i * nw * lanes, lanes, lanes)
+                    transform(_WEIGHT, mw, S, sw, half, i * S * lanes, lanes, whole, i * nw * lanes, lanes, lanes)
                 at = (task * nh * nw * C + c) * nr + vector * lanes
                 for point in range(nh * nw):
                     for lane in range(lanes):
@@ -55,14 +56,16 @@ def _packer(mh: int, mw: int, R: int, S: int, nv: int, lanes: int) -> Dispatcher
     return jit(pack)
 
 
-def winograd_packing(problem: ConvProblem, tile: tuple[int, int], nv: int, lanes: int) -> Packing:
+def winograd_packing(
+    problem: ConvProblem, tile: tuple[int, int], strides: tuple[int, int], nv: int, lanes: int
+) -> Packing:
     """Transform and pack the weight for output tiles of ``tile`` and panels of ``nv`` vectors."""
-    (mh, mw), (_, R, S) = tile, problem.kernel_size
-    nh, nw = mh + R - 1, mw + S - 1
+    (mh, mw), (sh, sw), (_, R, S) = tile, strides, problem.kernel_size
+    points = point_count(mh, R, sh) * point_count(mw, S, sw)
     panels = ceil_div(problem.out_channels // problem.groups, nv * lanes) * problem.groups
     return Packing(
-        layout=("winograd", tile, nv * lanes),
-        elements=panels * nv * lanes * nh * nw * (problem.in_channels // problem.groups),
+        layout=("winograd", tile, strides, nv * lanes),
+        elements=panels * nv * lanes * points * (problem.in_channels // problem.groups),
         schedule=Schedule(panels, 0, geometry(problem)),
-        kernel=lambda: _packer(mh, mw, R, S, nv, lanes),
+        kernel=lambda: _packer(mh, mw, R, S, sh, sw, nv, lanes),
     )

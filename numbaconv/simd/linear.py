@@ -68,26 +68,26 @@ def matrix_vectors(builder: ir.IRBuilder, vec: Vec, matrix: Matrix, x: list[ir.V
 
 @intrinsic(prefer_literal=True)
 def transform(
-    typingctx: Any, which: Any, m: Any, r: Any, a: Any, offset: Any, step: Any, to: Any, to_offset: Any, to_step: Any,
-    lanes: Any,
+    typingctx: Any, which: Any, m: Any, r: Any, stride: Any, a: Any, offset: Any, step: Any, to: Any, to_offset: Any,
+    to_step: Any, lanes: Any,
 ) -> tuple[Any, Lowering]:  # fmt: skip
     """``to[to_offset + i * to_step] = sum over k of matrix[i][k] * a[offset + k * step]``, vectors of ``lanes`` each.
 
-    ``which`` is 0, 1 or 2 for A^T (output), G (weight) or B^T (input) of F(m, r). All of ``a`` is read before
-    anything is written.
+    ``which`` is 0, 1 or 2 for A^T (output), G (weight) or B^T (input) of F(m, r) with a stride. All of ``a`` is
+    read before anything is written.
     """
     vec = Vec(a.dtype, lanes.literal_value)
-    matrix = transforms(m.literal_value, r.literal_value)[which.literal_value]
+    matrix = transforms(m.literal_value, r.literal_value, stride.literal_value)[which.literal_value]
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        _, _, _, source, position, stride, target, to_position, to_stride, _ = args
+        source, position, distance, target, to_position, to_distance = args[4:10]
         x = []
         for _ in matrix[0]:
             x.append(emit.load(builder, vec, emit.element(context, builder, a, source, position)))
-            position = builder.add(position, stride)
+            position = builder.add(position, distance)
         for value in matrix_vectors(builder, vec, matrix, x):
             emit.store(builder, vec, value, emit.element(context, builder, to, target, to_position))
-            to_position = builder.add(to_position, to_stride)
+            to_position = builder.add(to_position, to_distance)
         return context.get_dummy_value()
 
-    return signature(types.void, which, m, r, a, offset, step, to, to_offset, to_step, lanes), lower
+    return signature(types.void, which, m, r, stride, a, offset, step, to, to_offset, to_step, lanes), lower

@@ -39,19 +39,22 @@ def load_tile(
 
 
 @intrinsic(prefer_literal=True)
-def prefetch_rows(typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any) -> tuple[Any, Lowering]:
-    """Ask for the cache line of ``a[offset + i * ld]`` for each of ``rows`` rows; no address is wrong."""
+def prefetch_rows(typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any, level: Any) -> tuple[Any, Lowering]:
+    """Ask for the cache line of ``a[offset + i * ld]`` for each of ``rows`` rows; no address is wrong.
+
+    ``level`` is that of the cache, 1 to 3.
+    """
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        array, row, row_step, _ = args
+        array, row, row_step = args[:3]
         for _ in range(rows.literal_value):
             pointer = emit.element(context, builder, a, array, row)
-            read, keep, data = (ir.Constant(emit.I32, flag) for flag in (0, 3, 1))
+            read, keep, data = (ir.Constant(emit.I32, flag) for flag in (0, 4 - level.literal_value, 1))
             emit.call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, read, keep, data])
             row = builder.add(row, row_step)
         return context.get_dummy_value()
 
-    return signature(types.void, a, offset, ld, rows), lower
+    return signature(types.void, a, offset, ld, rows, level), lower
 
 
 @intrinsic
