@@ -59,6 +59,8 @@ _MOST_TAPS = 7
 ERROR_BOUNDS = {"fast": 2e-5, "default": 4e-6}
 #: Channels that the products of fewer take as long as: what they store does not stay in L1.
 _LEAST_DEPTH = 10
+#: Times as long as in `direct` an FMA takes, whose weights serve more pixels.
+_SLOWER = 1.12
 #: Winograd tiles that a block has at most: a panel of weights is loaded once for all of them.
 _MOST_TILES = 56
 #: Winograd tiles that are looked at more closely: those with the least to do.
@@ -394,7 +396,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     transforms = tiles * points * (ceil_div(C, lanes) * repeats + panels * nv)
     return Work(
         blocks * repeats,
-        fmas=register_tiles * max(C, _LEAST_DEPTH) * mr * nv + transforms * _TRANSFORM_FMAS,
+        fmas=_SLOWER * register_tiles * max(C, _LEAST_DEPTH) * mr * nv + transforms * _TRANSFORM_FMAS,
         tiles=register_tiles * ceil_div(C, _sum_block(problem, mh, mw)),
         moved=images * P * Q * K + (staged if C >= lanes else 0),
         scattered=0 if C >= lanes else staged,
