@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from math import prod
 from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
@@ -20,7 +21,8 @@ from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.correlate import MOST_SPLATS, MOST_STRIDE, correlate, shuffle_count
 from numbaconv.simd.tile import add_to_rows, clip, zeros
-from numbaconv.simd.tile_memory import store_part, store_tile
+from numbaconv.simd.tile_memory import prefetch_rows, store_part, store_tile
+from numbaconv.workspace import LINE
 
 Pair = tuple[int, int]
 
@@ -33,20 +35,27 @@ TILES = {
 }
 #: Output columns of a block.
 _MOST_COLUMNS = 8192
-#: Outputs of a block, of which a vector's columns are computed from top to bottom; and of one whose rows take a page or
-#: more, where that would be a new page at every step: 3 x 3 at 4096 x 4096 took 16.5 ms by 35 rows, and by 7, 6.9.
-_BLOCK_OUTPUTS, _PAGED_OUTPUTS = 65536, 8192
-_PAGE = 4096
+#: Outputs of a block.
+_BLOCK_OUTPUTS = 65536
+#: Tiles before their own that pixels are asked for, if they come from beyond L2: at the end of every page a row would
+#: wait for memory. It took 3 x 3 at 4000 x 4000 from 8.1 to 3.6 ms, and 64 images of 56 x 56 from 9.3 to 4.7.
+_AHEAD = 4
+#: Of narrow rows, or with a stride, more is asked for than is used, and the pixels have to be so many times L2.
+_FAR = 8
 #: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
 _MOST_UNROLLED = 121
 
 
 class Settings(NamedTuple):
-    """Tile of ``mr`` rows by ``nv`` vectors, of 1 / ``parts`` the full width; blocks of groups, rows and columns."""
+    """Tile of ``mr`` rows by ``nv`` vectors, of 1 / ``parts`` the full width; blocks of groups, rows and columns.
+
+    Pixels are asked for ``ahead`` tiles before their own, or not at all.
+    """
 
     mr: int
     nv: int
     parts: int
+    ahead: int
     block_g: int
     block_p: int
     block_q: int
@@ -54,9 +63,12 @@ class Settings(NamedTuple):
 
 @functools.cache
 def _kernel(
-    mr: int, nv: int, lanes: int, R: int, S: int, unrolled: Pair, strides: Pair, dilations: Pair, always_masked: bool
-) -> Dispatcher:
+    mr: int, nv: int, lanes: int, R: int, S: int, unrolled: Pair, strides: Pair, dilations: Pair, always_masked: bool,
+    across: int, ahead: int,
+) -> Dispatcher:  # fmt: skip
     """The kernel for tiles of ``mr`` by ``nv``, that unrolls (rows, columns) of the kernel.
+
+    Of a row of tiles ``across`` are taken before the next row's. Pixels are asked for ``ahead`` tiles before their own.
 
     Strides and dilations are (vertical, horizontal); dilations are ones where a single tap is unrolled. Where masks
     are cheap all tiles are masked, which halves the code; else those at the image's edges are.
@@ -66,6 +78,7 @@ def _kernel(
     sh, sw = strides
     dh, dw = dilations
     seen_columns = _seen_columns(nr, lanes, unrolled_s, sw, dw)
+    seen_rows = (mr - 1) * sh + (R - 1) * dh + 1
 
     def depthwise(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of rows and columns of some groups. ``x`` is NGDHW, ``w`` (G K)1TRS, ``y`` N(G K)OPQ.
@@ -84,44 +97,57 @@ def _kernel(
         k_begin = g_task * g.block_g * K
         k_end = min(g.G * K, k_begin + g.block_g * K)
         workspace[:] = 0
-        # Columns outermost: what is masked off is then the same for all groups and rows.
-        for q in range(0, bq, nr):
+        row_tiles = (bq + nr - 1) // nr
+        front = o * g.stride_d - g.pad_d
+        for q_begin in range(0, bq, across * nr):
             for k in range(k_begin, k_end):
                 group = k if K == 1 else k // K
                 for p_tile in range(0, bp, mr):
                     p = max(0, min(p_tile, bp - mr))
-                    acc = zeros(x, mr, nv, lanes)
-                    weight = k * T * R * S
-                    for t in range(T):
-                        depth = o * g.stride_d - g.pad_d + t * g.dilation_d
-                        height = g.H if 0 <= depth < g.D else 0
-                        plane = ((n * g.G + group) * g.D + depth) * g.H * g.W
-                        for r in range(0, R, unrolled_r):
-                            top = (p0 + p) * sh - g.pad_h + r * g.dilation_h
-                            for s in range(0, S, unrolled_s):
-                                left = (q0 + q) * sw - g.pad_w + s * g.dilation_w
-                                start = plane + top * g.W + left
-                                window = (top, height, -left, g.W - left)
-                                bottom = top + (mr - 1) * sh + (unrolled_r - 1) * dh
-                                if always_masked or (
-                                    top < 0 or bottom >= height or left < 0 or left + seen_columns > g.W
-                                ):
-                                    acc = correlate(
-                                        acc, w, weight, x, start, g.W, window, workspace,
-                                        (unrolled_r, unrolled_s), (sh, sw), (dh, dw), 0,
-                                    )  # fmt: skip
-                                else:
-                                    acc = correlate(
-                                        acc, w, weight, x, start, g.W, window, workspace,
-                                        (unrolled_r, unrolled_s), (sh, sw), (dh, dw), 1,
-                                    )  # fmt: skip
-                                weight += unrolled_r * unrolled_s
-                    acc = clip(add_to_rows(acc, bias, k, 0), low, high)
-                    at = ((k + n * g.G * K) * g.O + o) * g.P * g.Q + (p0 + p) * g.Q + q0 + q
-                    if q + nr <= bq and bp >= mr:
-                        store_tile(acc, y, at, g.Q)
-                    else:
-                        store_part(acc, y, at, g.Q, 0, bp - p, bq - q)
+                    for i in range(across):
+                        q = q_begin + i * nr
+                        if q >= bq:
+                            break
+                        acc = zeros(x, mr, nv, lanes)
+                        weight = k * T * R * S
+                        if ahead > 0:
+                            tile = q // nr + ahead
+                            down = tile // row_tiles
+                            right = (tile - down * row_tiles) * nr
+                            row = (p0 + p + down * mr) * sh - g.pad_h
+                            later = (((n * g.G + group) * g.D + front) * g.H + row) * g.W + (q0 + right) * sw
+                            for column in range(0, nr * sw, LINE // x.itemsize):
+                                prefetch_rows(x, later + column, g.W, seen_rows, 1)
+                        for t in range(T):
+                            depth = front + t * g.dilation_d
+                            height = g.H if 0 <= depth < g.D else 0
+                            plane = ((n * g.G + group) * g.D + depth) * g.H * g.W
+                            for r in range(0, R, unrolled_r):
+                                top = (p0 + p) * sh - g.pad_h + r * g.dilation_h
+                                for s in range(0, S, unrolled_s):
+                                    left = (q0 + q) * sw - g.pad_w + s * g.dilation_w
+                                    start = plane + top * g.W + left
+                                    window = (top, height, -left, g.W - left)
+                                    bottom = top + (mr - 1) * sh + (unrolled_r - 1) * dh
+                                    if always_masked or (
+                                        top < 0 or bottom >= height or left < 0 or left + seen_columns > g.W
+                                    ):
+                                        acc = correlate(
+                                            acc, w, weight, x, start, g.W, window, workspace,
+                                            (unrolled_r, unrolled_s), (sh, sw), (dh, dw), 0,
+                                        )  # fmt: skip
+                                    else:
+                                        acc = correlate(
+                                            acc, w, weight, x, start, g.W, window, workspace,
+                                            (unrolled_r, unrolled_s), (sh, sw), (dh, dw), 1,
+                                        )  # fmt: skip
+                                    weight += unrolled_r * unrolled_s
+                        acc = clip(add_to_rows(acc, bias, k, 0), low, high)
+                        at = ((k + n * g.G * K) * g.O + o) * g.P * g.Q + (p0 + p) * g.Q + q0 + q
+                        if q + nr <= bq and bp >= mr:
+                            store_tile(acc, y, at, g.Q)
+                        else:
+                            store_part(acc, y, at, g.Q, 0, bp - p, bq - q)
 
     return jit(depthwise)
 
@@ -144,9 +170,12 @@ def _seen_columns(nr: int, lanes: int, S: int, sw: int, dw: int) -> int:
 def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
     unrolled, dilations = _unrolled(problem)
     always_masked = lanes * ITEM_SIZE[problem.dtype] == 64
+    # Of a narrow image in the caches the columns are outermost: what is masked off is then the same for many tiles.
+    nr = settings.nv * lanes // settings.parts
+    across = 1 if problem.out_size[2] <= 2 * nr and settings.ahead == 0 else _MOST_COLUMNS
     return _kernel(
         settings.mr, settings.nv, lanes // settings.parts, *problem.kernel_size[1:], unrolled, problem.stride[1:],
-        dilations, always_masked,
+        dilations, always_masked, across, settings.ahead,
     )  # fmt: skip
 
 
@@ -189,10 +218,12 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
             ceil_div(P, mr) * ceil_div(Q, nv * lanes // parts) * (55 + sum(_tile_cost(problem, mr, nv, lanes // parts)))
         )
 
+    pixels = prod(problem.input_shape) * ITEM_SIZE[problem.dtype]
     for mr, nv, parts in sorted(tiles, key=cost):
+        wasteful = max(problem.stride) > 1 or Q <= 2 * nv * lanes // parts
+        ahead = _AHEAD if pixels >= machine.l2 * (_FAR if wasteful else 1) else 0
         block_q = even_block(Q, _MOST_COLUMNS, nv * lanes // parts)
-        outputs = _PAGED_OUTPUTS if Q * ITEM_SIZE[problem.dtype] >= _PAGE else _BLOCK_OUTPUTS
-        block_p = even_block(P, max(mr, outputs // block_q), mr)
+        block_p = even_block(P, max(mr, _BLOCK_OUTPUTS // block_q), mr)
         tasks = problem.batch * problem.groups * O * ceil_div(P, block_p) * ceil_div(Q, block_q)
         while tasks < 4 * threads and block_p > 2 * mr:
             block_p = ceil_div(ceil_div(block_p, 2), mr) * mr
@@ -200,11 +231,11 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         # A task of less than some 8 thousand outputs is mostly the cost of being one.
         outputs = block_p * block_q * problem.out_channels // problem.groups
         block_g = max(1, min(problem.groups, ceil_div(8192, outputs), tasks // (4 * threads)))
-        yield Settings(mr, nv, parts, block_g, block_p, block_q)
+        yield Settings(mr, nv, parts, ahead, block_g, block_p, block_q)
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
-    _, nv, parts, block_g, block_p, block_q = settings
+    _, nv, parts, _, block_g, block_p, block_q = settings
     O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype) // parts
     (_, unrolled_s), (_, dw) = _unrolled(problem)
@@ -217,7 +248,7 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
 
 
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
-    mr, nv, parts, block_g, block_p, block_q = settings
+    mr, nv, parts, _, block_g, block_p, block_q = settings
     lanes = machine.lanes(problem.dtype) // parts
     O, P, Q = spatial(problem)[1]
     tiles = problem.batch * problem.out_channels * O * ceil_div(P, mr) * ceil_div(Q, nv * lanes)
