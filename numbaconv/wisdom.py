@@ -51,7 +51,8 @@ class Record:
             and self.effort in EFFORTS[1:]
             and isinstance(self.threads, int)
             and isinstance(self.constant_weight, bool)
-            and all(isinstance(value, int) and value > 0 for value in self.settings.values())
+            and all(isinstance(value, int) and value >= 0 for value in self.settings.values())
+            and all(value > 0 for name, value in self.settings.items() if name.startswith("block_"))
             and all(seconds > 0 for seconds in (self.seconds, *self.measured.values()))
         ):
             raise ValueError("not a wisdom record")

@@ -15,6 +15,9 @@ import pytest
 
 import numbaconv as nc
 from numbaconv import wisdom
+from numbaconv.algorithms import ALGORITHMS
+from numbaconv.machine import this_machine
+from numbaconv.problem import ConvProblem
 from numbaconv.wisdom import Record
 
 RECORD = Record(
@@ -56,6 +59,23 @@ def test_remembered_at_once_on_disk(user_file: Path) -> None:
     assert wisdom.records() == [RECORD]
     assert lines(user_file) == [asdict(RECORD)]
     assert python("print(wisdom.records())") == repr([RECORD])
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_candidate_can_be_kept(name: str, tmp_path: Path) -> None:
+    """Settings of every algorithm, for small images and for large ones, come back from a file as they are."""
+    row, kept = ALGORITHMS[name], []
+    for text in ("mb1ic64ih8oc64kh1", "mb1ic64ih8oc64kh3ph1", "g64mb1ic64ih8oc64kh3ph1", "mb1ic1ih2048oc1kh3ph1"):
+        problem = ConvProblem.parse(text)
+        if row.applicable(problem) is None:
+            settings = next(iter(row.candidates(problem, this_machine(), 2)))
+            kept.append(replace(RECORD, problem=text, algorithm=name, settings=settings._asdict()))
+            wisdom.remember(kept[-1])
+    assert kept
+    file = wisdom.save(tmp_path / "kept.jsonl")
+    wisdom.clear()
+    assert wisdom.load(file) == len(kept)
+    assert wisdom.records() == kept
 
 
 def test_save_load_clear(user_file: Path, tmp_path: Path) -> None:
