@@ -23,7 +23,7 @@ _WORTH_MEASURING = 1.5
 
 
 #: Candidates of each algorithm that an estimate looks at, which is thus done in 0.1 to 0.5 ms. Over the networks'
-#: layers its choice takes 1.014 times as long as the best measured one with two threads (geometric mean).
+#: layers its choice takes 1.01 to 1.02 times as long as the best measured one with two threads (geometric mean).
 _ESTIMATED = 1
 #: Settings are counts of things that fit in memory.
 _MOST_SETTING = 1 << 40

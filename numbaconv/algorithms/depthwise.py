@@ -38,7 +38,7 @@ _MOST_COLUMNS = 8192
 #: Outputs of a block.
 _BLOCK_OUTPUTS = 65536
 #: Tiles before their own that pixels are asked for, if they come from beyond L2: at the end of every page a row would
-#: wait for memory. It took 3 x 3 at 4000 x 4000 from 8.1 to 3.6 ms, and 64 images of 56 x 56 from 9.3 to 4.7.
+#: wait for memory. It took 3 x 3 at 4000 x 4000 from 8.1 to 3.6 ms, and 64 images of 56 x 56 from 9.3 to 5.4.
 _AHEAD = 4
 #: Of narrow rows, or with a stride, more is asked for than is used, and the pixels have to be so many times L2.
 _FAR = 8

@@ -53,7 +53,7 @@ TILES = {
 _ERRORS = {128: 3.2e-7, 32: 2.0e-7}
 #: The bound is not below that of a direct sum.
 _LEAST_ERROR = 2e-6
-#: The longest kernel: F(2, 7) is the largest of unit stride for which there are points, and so is the code long enough.
+#: The longest kernel: F(2, 7) is the longest of unit stride for which there are points, and code grows with the taps.
 _MOST_TAPS = 7
 #: What each accuracy allows.
 ERROR_BOUNDS = {"fast": 2e-5, "default": 4e-6}
