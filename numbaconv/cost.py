@@ -19,7 +19,7 @@ TILE_EFFICIENCY = 0.92
 MOVED = 0.30
 SCATTERED = 1.3
 #: Cycles per element of a weight that is laid out in panels.
-PREPARED = 0.75
+PREPARED = 0.6
 #: Cycles for entering and leaving one register tile: loop set-up, bias, clip.
 TILE_OVERHEAD = 30.0
 #: Bytes of weights or panel a cycle that arrive from beyond L1 while the tile computes.

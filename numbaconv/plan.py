@@ -148,11 +148,13 @@ class Plan:
             parallel.drive(self._address, schedule.tasks, x, weights, bias, y, self._no_workspaces, schedule.geometry)
             return
         workers, dtype, own = self._workspaces
+        if packing is not None:
+            own = max(own, self._packing_nbytes)
         block = POOL.borrow(own if packing is None else own + rows_nbytes(1, packing.elements, dtype))
         try:
             if packing is not None:
                 prepared = block.bytes[own : own + packing.elements * ITEM_SIZE[dtype]].view(dtype)
-                self._pack(packing, w, prepared)
+                self._pack(packing, w, prepared, block)
             weights = w if prepared is None else prepared
             workspaces = block.rows(workers, schedule.workspace, dtype)
             parallel.drive(self._address, schedule.tasks, x, weights, bias, y, workspaces, schedule.geometry)
@@ -165,13 +167,16 @@ class Plan:
         if packing is None:
             return weight.reshape(-1)
         packed = aligned_empty(packing.elements, self.problem.dtype)
-        self._pack(packing, weight.reshape(-1), packed)
+        block = POOL.borrow(self._packing_nbytes)
+        try:
+            self._pack(packing, weight.reshape(-1), packed, block)
+        finally:
+            POOL.give_back(block)
         return packed
 
-    def _pack(self, packing: Packing, weight: Array, packed: Array) -> None:
+    def _pack(self, packing: Packing, weight: Array, packed: Array, block: Block) -> None:
         schedule, dtype = packing.schedule, self.problem.dtype
-        workers = min(self.threads, schedule.tasks)
-        workspaces = Block(rows_nbytes(workers, schedule.workspace, dtype)).rows(workers, schedule.workspace, dtype)
+        workspaces = block.rows(min(self.threads, schedule.tasks), schedule.workspace, dtype)
         address = runtime.kernel_address(packing.kernel(), dtype, GEOMETRY)
         parallel.drive(address, schedule.tasks, weight, weight, weight, packed, workspaces, schedule.geometry)
 
@@ -192,6 +197,14 @@ class Plan:
         workers = min(self.threads, max(1, self.schedule.tasks))
         dtype = self.problem.dtype
         return workers, dtype, rows_nbytes(workers, self.schedule.workspace, dtype)
+
+    @functools.cached_property
+    def _packing_nbytes(self) -> int:
+        """Bytes of the workspaces in which the weight is laid out."""
+        if self.packing is None:
+            return 0
+        schedule = self.packing.schedule
+        return rows_nbytes(min(self.threads, schedule.tasks), schedule.workspace, self.problem.dtype)
 
     @functools.cached_property
     def _no_workspaces(self) -> Array:
@@ -222,7 +235,7 @@ class Plan:
         _, dtype, own = self._workspaces
         if self.packing is None or self.problem.constant_weight:
             return own
-        return own + rows_nbytes(1, self.packing.elements, dtype)
+        return max(own, self._packing_nbytes) + rows_nbytes(1, self.packing.elements, dtype)
 
     @property
     def prepared_nbytes(self) -> int:

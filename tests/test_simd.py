@@ -187,6 +187,22 @@ def test_linear_transform(dtype: str, lanes: int, m: int, r: int, stride: int, w
     np.testing.assert_array_equal(shared[:rows, :lanes], out.array[:, :lanes])
 
 
+@pytest.mark.parametrize(("dtype", "to_dtype"), [("float32", "float64"), ("float64", "float32")])
+def test_linear_transform_of_two_types_is_in_the_wider(dtype: str, to_dtype: str) -> None:
+    m, r, stride, lanes = 4, 3, 1, 8
+    matrix = np.array(transforms(m, r, stride)[1], float)
+
+    @numba.njit
+    def kernel(a: Array, to: Array) -> None:
+        transform(1, m, r, stride, a, 0, lanes, to, 0, lanes, lanes)
+
+    a = (numbers(r * lanes, dtype) / 3).astype(dtype).reshape(r, lanes)
+    out = np.full((m + r - 1, lanes), np.nan, to_dtype)
+    kernel(a.ravel(), out.reshape(-1))
+    expected = matrix @ a.astype(float)
+    np.testing.assert_allclose(out, expected, rtol=np.finfo(to_dtype).eps, atol=4 * np.finfo(float).eps * abs(a).max())
+
+
 @pytest.mark.parametrize("operation", [lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b])
 def test_vectors_of_other_types_do_not_mix(operation: Callable[[Any, Any], Any]) -> None:
     compiled = numba.njit(operation)

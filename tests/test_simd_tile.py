@@ -116,6 +116,24 @@ def test_load_columns(dtype: str, lanes: int, rows: int, vectors: int) -> None:
         target.check()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("lanes", [2, 4, 8])
+def test_load_block(dtype: str, lanes: int) -> None:
+    """Rows that are not asked for are not read, wherever they would lie, and the last one ends where memory does."""
+
+    @numba.njit
+    def kernel(a: Array, lda: int, rows: int, columns: int, out: Array, ld: int) -> None:
+        memory.store_tile(memory.load_block(a, 0, lda, rows, columns, lanes), out, 0, ld)
+
+    for rows, columns in product((-1, 0, 1, lanes - 1, lanes, lanes + 3), repeat=2):
+        read = slice(max(0, min(lanes, rows))), slice(max(0, min(lanes, columns)))
+        a, target = matrix(max(1, min(lanes, rows)), max(1, min(lanes, columns)), dtype), Target(lanes, lanes, dtype)
+        kernel(between_pages(a.ravel(), at_end=True), a.shape[1], rows, columns, target.flat, target.ld)
+        target.expected[:, :lanes] = 0
+        target.expected[read] = a[read]
+        target.check()
+
+
 @every_shape
 def test_load_even(dtype: str, lanes: int, rows: int, vectors: int) -> None:
     """A tile of one vector; the last element read is that of the last column."""

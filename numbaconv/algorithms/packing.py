@@ -9,7 +9,7 @@ from numbaconv.algorithms.algorithm import Array, Packing, Schedule
 from numbaconv.geometry import ceil_div, geometry, read
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.tile_memory import load_columns, store_tile, transpose
+from numbaconv.simd.tile_memory import load_block, prefetch_rows, store_tile, transpose
 from numbaconv.simd.vec import load, store
 
 
@@ -32,21 +32,19 @@ def panel_packer(nv: int, lanes: int) -> Dispatcher:
         first = task % panels * nr
         for j in range(nv):
             k = first + j * lanes
-            channels = min(lanes, K - k)
             # The next column is of (c, tap), in a block of ``width`` channels from ``block``; to divide took longer.
             c = tap = block = 0
             width = min(g.block_c, C)
             for i in range(0, C * taps, lanes):
                 count = min(lanes, C * taps - i)
                 source = (group * K + k) * C * taps + i
-                if channels == lanes:
-                    columns = transpose(load_columns(w, source, C * taps, count, lanes, 1, lanes))
-                    store_tile(columns, workspace, 0, lanes)
-                else:
-                    for column in range(count):
-                        for row in range(lanes):
-                            value = w[source + row * C * taps + column] if row < channels else w.dtype.type(0)
-                            workspace[column * lanes + row] = value
+                prefetch_rows(w, source + 2 * lanes, C * taps, lanes, 1)
+                columns = transpose(load_block(w, source, C * taps, K - k, count, lanes))
+                if taps == 1 and count == lanes:  # as they come, which takes a third off
+                    store_tile(columns, y, (task * C + c) * nr + j * lanes, nr)
+                    c += lanes
+                    continue
+                store_tile(columns, workspace, 0, lanes)
                 for column in range(count):
                     at = (task * C + block) * taps + tap * width + c - block
                     store(load(workspace, column * lanes, lanes), y, at * nr + j * lanes)

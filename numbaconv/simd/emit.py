@@ -46,6 +46,13 @@ def store(builder: ir.IRBuilder, vec: Vec, value: ir.Value, pointer: ir.Value) -
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=vec.itemsize)
 
 
+def convert(builder: ir.IRBuilder, value: ir.Value, vec: Vec) -> ir.Value:
+    """``value`` as ``vec``, of as many lanes and another or the same element type."""
+    if value.type == vec.llvm:
+        return value
+    return (builder.fpext if vec.itemsize == 8 else builder.fptrunc)(value, vec.llvm)
+
+
 def first_lanes(builder: ir.IRBuilder, vec: Vec, count: ir.Value) -> ir.Value:
     """Mask of the lanes below ``count``; all of them when it is ``lanes`` or more, none when it is 0 or less."""
     # Compared as 32-bit numbers, which are one vector as wide as the data; clamped, since a count may not fit.

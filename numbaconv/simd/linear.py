@@ -74,19 +74,22 @@ def transform(
     """``to[to_offset + i * to_step] = sum over k of matrix[i][k] * a[offset + k * step]``, vectors of ``lanes`` each.
 
     ``which`` is 0, 1 or 2 for A^T (output), G (weight) or B^T (input) of F(m, r) with a stride. All of ``a`` is
-    read before anything is written.
+    read before anything is written. If one of the arrays is float64, so is the arithmetic.
     """
-    vec = Vec(a.dtype, lanes.literal_value)
+    read, written = (Vec(array.dtype, lanes.literal_value) for array in (a, to))
+    vec = max(read, written, key=lambda vec: vec.itemsize)
     matrix = transforms(m.literal_value, r.literal_value, stride.literal_value)[which.literal_value]
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         source, position, distance, target, to_position, to_distance = args[4:10]
         x = []
         for _ in matrix[0]:
-            x.append(emit.load(builder, vec, emit.element(context, builder, a, source, position)))
+            value = emit.load(builder, read, emit.element(context, builder, a, source, position))
+            x.append(emit.convert(builder, value, vec))
             position = builder.add(position, distance)
         for value in matrix_vectors(builder, vec, matrix, x):
-            emit.store(builder, vec, value, emit.element(context, builder, to, target, to_position))
+            value = emit.convert(builder, value, written)
+            emit.store(builder, written, value, emit.element(context, builder, to, target, to_position))
             to_position = builder.add(to_position, to_distance)
         return context.get_dummy_value()
 

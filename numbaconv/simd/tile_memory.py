@@ -6,6 +6,7 @@ threads may write neighbouring parts at the same time and a page end may follow 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -99,6 +100,48 @@ def load_columns(
         return value
 
     return signature(tile, a, offset, ld, types.int64, rows, vectors, lanes), lower
+
+
+@intrinsic(prefer_literal=True)
+def load_block(
+    typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any, columns: Any, lanes: Any
+) -> tuple[Any, Lowering]:
+    """A tile of ``lanes`` x ``lanes`` of which the first ``rows`` and ``columns`` are read; 0 in the others.
+
+    A whole one is loaded without masks, with which laying out weights takes a quarter longer.
+    """
+    tile = Tile(a.dtype, lanes.literal_value, lanes.literal_value, 1)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        array, row, row_step, last, count = args[:5]
+        pointers = []
+        for _ in range(tile.rows):
+            pointers.append(emit.element(context, builder, a, array, row))
+            row = builder.add(row, row_step)
+
+        def loaded(load: Callable[[int], ir.Value]) -> tuple[ir.Value, ir.Block]:
+            value = ir.Constant(tile.llvm, ir.Undefined)
+            for i in range(tile.rows):
+                value = builder.insert_value(value, load(i), i)
+            return value, builder.block
+
+        full = ir.Constant(last.type, tile.rows)
+        everything = builder.and_(builder.icmp_signed(">=", last, full), builder.icmp_signed(">=", count, full))
+        with builder.if_else(everything) as (whole, part):
+            with whole:
+                ways = [loaded(lambda i: emit.load(builder, tile.vec, pointers[i]))]
+            with part:
+                inside = emit.first_lanes(builder, tile.vec, count)
+                nothing = ir.Constant(inside.type, None)
+                rows_on = [builder.icmp_signed(">", last, ir.Constant(last.type, i)) for i in range(tile.rows)]
+                masks = [builder.select(on, inside, nothing) for on in rows_on]
+                ways.append(loaded(lambda i: emit.masked_load(builder, tile.vec, pointers[i], masks[i])))
+        result = builder.phi(tile.llvm)
+        for way in ways:
+            result.add_incoming(*way)
+        return result
+
+    return signature(tile, a, offset, ld, types.int64, types.int64, lanes), lower
 
 
 @intrinsic(prefer_literal=True)
