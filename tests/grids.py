@@ -68,6 +68,8 @@ _DESCRIPTORS = (
     # 1 x 1 by halves: panels and pixels that end within a pair, groups, and channels that are cut
     "g2mb2ic40ih9oc150oh9kh1ph0",
     "mb1ic600ih6oc40oh6kh1ph0",
+    # larger than a cache, in float32 too
+    "mb5ic33iw3200oc9ow3200kw1",
 )
 
 PROBLEMS = tuple(ConvProblem.parse(descriptor) for descriptor in _DESCRIPTORS)
