@@ -10,12 +10,12 @@ multiplications than the direct sum. A task takes a block of tiles and some pane
 4. transform back, A^T M A, on vectors of output channels, to rows of pixels channels-last;
 5. transpose these to NCHW, adding bias and clipping on the way.
 
-Everything between x and y stays in L2. A tile may have another m along each axis, and 1 along one: then the sum along
-it is the direct one, and that of a single tap is no transform at all. A dilated kernel sees every d-th pixel, so that
-d * d tiles lie in each other: each is a strided view of the staged block. With a stride s a tile sees (m - 1) * s + r
-inputs along an axis, whose phases are transformed apart (`cooktoom.py`): 3 x 3 with stride 2 and m = 3 takes 1.65 times
-fewer multiplications. Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). A NaN or
-Inf in the input spreads over the tiles that see it.
+Everything between x and y stays in L2, or nearly. A tile may have another m along each axis, and 1 along one: then the
+sum along it is the direct one, and that of a single tap is no transform at all. A dilated kernel sees every d-th pixel,
+so that d * d tiles lie in each other: each is a strided view of the staged block. With a stride s a tile sees (m - 1) *
+s + r inputs along an axis, whose phases are transformed apart (`cooktoom.py`): 3 x 3 with stride 2 and m = 3 takes 1.65
+times fewer multiplications. Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). A
+NaN or Inf in the input spreads over the tiles that see it.
 """
 
 from __future__ import annotations
@@ -322,7 +322,7 @@ def _fetched(problem: ConvProblem, weights: int, machine: Machine) -> bool:
 
 
 def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: int) -> tuple[float, Settings]:
-    """Blocks of a few tile rows, whose transforms fit L2, so many that no thread is left with more than another.
+    """Blocks of a few tile rows, so many that no thread is left with more than another.
 
     Before them, the cycles of the thread that has most to do.
     """
@@ -335,10 +335,10 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     images = max(1, problem.batch) * problem.groups * ceil_div(cut.columns, block_q)
     weights = cut.points * C * K
     fetched = _fetched(problem, weights, machine)
-    # Weights from memory are better loaded for more tiles at once, even if these do not fit L2: 512 to 512 channels at
-    # 28 x 28 took 3.6 ms in blocks of 28 tiles, and 2.9 ms with all 49.
+    # Weights are better loaded for more tiles at once, even if these do not fit L2: 512 to 512 channels at 28 x 28 took
+    # 3.6 ms in blocks of 28 tiles, and 2.9 ms with all 49; 128 at 56 x 56 with stride 2 441 us by 7 tiles, 384 by 14.
     spare = problem.workspace_limit - (0 if problem.constant_weight else weights * size)
-    limit = min((6 if fetched else 2) * machine.l2, spare // threads) // size
+    limit = min(6 * machine.l2, spare // threads) // size
     one, two = (_sizes(problem, smallest._replace(block_p=block_p), machine)[0] for block_p in (1, 2))
     rows = max(1, cut.rows)
     most = max(1, min(rows, _MOST_TILES // (block_q * each), 1 + (limit - one) // (two - one)))
