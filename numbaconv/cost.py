@@ -42,14 +42,14 @@ def busiest(whole: float, parts: float, part: float, threads: int) -> float:
 
 
 class Work(NamedTuple):
-    """Counts of work over all tasks.
+    """Counts of work over all ``tasks``, of which the last may be a part of one.
 
     ``fmas`` vector fused multiply-adds, in ``tiles`` register tiles; elements ``moved`` by vectors and
     ``scattered`` singly; ``streamed`` bytes of operands read from L2 or L3, and ``fetched`` ones from memory;
     ``prepared`` elements of weight laid out anew in this call.
     """
 
-    tasks: int
+    tasks: float
     fmas: float
     tiles: float = 0.0
     moved: float = 0.0
@@ -66,5 +66,5 @@ class Work(NamedTuple):
         moving = self.moved * MOVED + self.prepared * PREPARED + self.scattered * SCATTERED
         cycles = computing + moving + self.tiles * TILE_OVERHEAD
         # The last round of tasks leaves threads idle; those are drawn one by one, so it is one task at most.
-        rounds = math.ceil(self.tasks / threads) / max(1, self.tasks)
-        return cycles * rounds / machine.clock + CALL_SECONDS + (START_SECONDS if threads > 1 else 0.0)
+        share = busiest(int(self.tasks), math.ceil(self.tasks % 1), self.tasks % 1, threads) / max(1.0, self.tasks)
+        return cycles * share / machine.clock + CALL_SECONDS + (START_SECONDS if threads > 1 else 0.0)

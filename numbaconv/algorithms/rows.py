@@ -77,15 +77,17 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int) ->
                 for q in range(0, g.Q, nr):
                     left = q * stride - g.pad_w
                     acc = zeros(x, mr, nv, lanes)
-                    for c in range(C):
-                        for t in range(t_begin, t_end):
-                            plane = ((n * g.G + group) * C + c) * g.D + front + t * g.dilation_d
-                            weight = (((group * K + k) * C + c) * T + t) * R * S
-                            for r in range(r_begin, r_end):
-                                line = (plane * g.H + top + r * g.dilation_h) * g.W + left
+                    for t in range(t_begin, t_end):
+                        plane = (n * g.G + group) * C * g.D + front + t * g.dilation_d
+                        for r in range(r_begin, r_end):
+                            line = (plane * g.H + top + r * g.dilation_h) * g.W + left
+                            weight = (((group * K + k) * C * T + t) * R + r) * S
+                            for _ in range(C):
                                 acc = add_row(
-                                    acc, w, weight + r * S, per_kernel, x, line, -left, g.W - left, S, stride, dilation
+                                    acc, w, weight, per_kernel, x, line, -left, g.W - left, S, stride, dilation
                                 )
+                                line += g.D * g.H * g.W
+                                weight += T * R * S
                     acc = clip(add_to_rows(acc, bias, group * K + k, 1), low, high)
                     at = (((n * g.G + group) * K + k) * g.O + o) * g.P * g.Q + p * g.Q + q
                     if q + nr <= g.Q and k == k_tile and k + mr <= k_end:
@@ -109,8 +111,9 @@ def _tile_cost(problem: ConvProblem, lanes: int) -> Callable[[int, int], float]:
     (T, R, S), stride, dilation = problem.kernel_size, problem.stride[2], problem.dilation[2]
     kernel_rows = problem.in_channels // problem.groups * T * R
     shuffles = shuffle_count(S, stride, dilation, lanes) / 2
+    between = 2 if S > 1 else 3
     # Eight sums keep two units of a latency of four busy. Weights are loaded for each row of the tile.
-    return lambda mr, nv: kernel_rows * (S * max(mr * nv, 8, 1.25 * mr + 2 * nv) + shuffles * nv + 2)
+    return lambda mr, nv: kernel_rows * (S * max(mr * nv, 8, 1.25 * mr + 2 * nv) + shuffles * nv + between)
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
@@ -150,12 +153,13 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     C = problem.in_channels // problem.groups
     row_tiles = K // block_k * ceil_div(block_k, mr) + ceil_div(K % block_k, mr)
     tiles = images * P * ceil_div(Q, nv * lanes) * row_tiles
+    # The channels of a pointwise problem are read again for each row of tiles, and L2 does not keep them.
+    again = is_pointwise(problem) and C * Q * ITEM_SIZE[problem.dtype] > machine.l2
     return Work(
         images * ceil_div(P, block_p) * ceil_div(K, block_k),
         fmas=tiles * _tile_cost(problem, lanes)(mr, nv),
         tiles=tiles,
-        # A pointwise problem has no taps that would share a line of the input while it is in L1.
-        moved=tiles * nv * lanes * (mr / 4 + (2 * C if is_pointwise(problem) else 0)),
+        moved=tiles * nv * lanes * (mr / 4 + (C / 2 if again else 0)),
         streamed=tiles * mr * C * prod(problem.kernel_size) * ITEM_SIZE[problem.dtype],
     ).seconds(machine, threads)
 
