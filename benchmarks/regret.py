@@ -18,14 +18,15 @@ from benchmarks.sets import SETS, load_sets
 from numbaconv.measure import time_plans
 from numbaconv.parallel import max_threads
 from numbaconv.plan import Plan
-from numbaconv.planner import allowed, fitting, worth_measuring
+from numbaconv.planner import allowed, estimated, fitting, worth_measuring
 from numbaconv.problem import ConvProblem
 
 
 def regret(problem: ConvProblem, threads: int) -> tuple[float, str, str]:
     """The estimated plan's time over the best one's, and how both are computed."""
+    choice = estimated(problem, threads, allowed(problem))
     plans = worth_measuring(fitting(problem, threads, allowed(problem)))
-    timed = time_plans(plans)
+    timed = time_plans([choice, *(plan for plan in plans if _how(plan) != _how(choice))])
     best, least = min(timed, key=lambda pair: pair[1])
     chosen, seconds = timed[0]
     return seconds / least, _how(chosen), _how(best)

@@ -41,15 +41,30 @@ def busiest(whole: float, parts: float, part: float, threads: int) -> float:
     return rounds + part * math.ceil(max(0.0, beyond) / threads)
 
 
+def share(threads: int, images: int, *cuts: tuple[int, int]) -> float:
+    """Part of the work that the thread with most to do has.
+
+    Tasks are as many as ``images`` times the blocks of every cut, a length and that of a block, of which the last may
+    be shorter.
+    """
+    whole = images * math.prod(length // block for length, block in cuts)
+    tasks = images * math.prod(math.ceil(length / block) for length, block in cuts)
+    work = images * math.prod(length / block for length, block in cuts)
+    if not work:
+        return 1.0
+    short = tasks - whole
+    return busiest(whole, short, (work - whole) / short if short else 0.0, threads) / work
+
+
 class Work(NamedTuple):
-    """Counts of work over all ``tasks``, of which the last may be a part of one.
+    """Counts of work over all tasks, and the ``share`` of it that the thread with most to do has.
 
     ``fmas`` vector fused multiply-adds, in ``tiles`` register tiles; elements ``moved`` by vectors and
     ``scattered`` singly; ``streamed`` bytes of operands read from L2 or L3, and ``fetched`` ones from memory;
     ``prepared`` elements of weight laid out anew in this call.
     """
 
-    tasks: float
+    share: float
     fmas: float
     tiles: float = 0.0
     moved: float = 0.0
@@ -65,6 +80,4 @@ class Work(NamedTuple):
         computing = math.hypot(computing, self.fetched / MEMORY_BYTES * threads)
         moving = self.moved * MOVED + self.prepared * PREPARED + self.scattered * SCATTERED
         cycles = computing + moving + self.tiles * TILE_OVERHEAD
-        # The last round of tasks leaves threads idle; those are drawn one by one, so it is one task at most.
-        share = busiest(int(self.tasks), math.ceil(self.tasks % 1), self.tasks % 1, threads) / max(1.0, self.tasks)
-        return cycles * share / machine.clock + CALL_SECONDS + (START_SECONDS if threads > 1 else 0.0)
+        return cycles * self.share / machine.clock + CALL_SECONDS + (START_SECONDS if threads > 1 else 0.0)

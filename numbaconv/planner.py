@@ -22,9 +22,9 @@ from numbaconv.problem import ConvProblem
 _WORTH_MEASURING = 1.5
 
 
-#: Candidates of each algorithm that an estimate looks at, which is thus done in 0.1 to 0.5 ms. Over the networks'
-#: layers its choice takes 1.01 to 1.02 times as long as the best measured one with two threads (geometric mean).
-_ESTIMATED = 1
+#: Candidates of each algorithm that an estimate looks at, which is thus done in 0.2 to 0.6 ms. Over the networks'
+#: layers its choice takes 1.01 to 1.03 times as long as the best measured one with two threads (geometric mean).
+_ESTIMATED = 3
 #: Settings are counts of things that fit in memory.
 _MOST_SETTING = 1 << 40
 
@@ -101,8 +101,7 @@ def plan_problem(
         if recalled is not None:
             return recalled
     if effort == "estimate" or problem.batch == 0:
-        first = next(_estimated(problem, count, table, most=_ESTIMATED))
-        return first if _fits(first) else fitting(problem, count, table)[0]
+        return estimated(problem, count, table)
     return measured(problem, count, effort, table)
 
 
@@ -134,6 +133,12 @@ def _estimated(
     best = {row.name: seconds for seconds, row, _ in reversed(found)}
     for seconds, row, settings in found:
         yield Plan(problem, row, settings, machine, threads, seconds, "estimate", best)
+
+
+def estimated(problem: ConvProblem, threads: int, table: dict[str, Algorithm]) -> Plan:
+    """The plan that the cost model chooses."""
+    first = next(_estimated(problem, threads, table, most=_ESTIMATED))
+    return first if _fits(first) else fitting(problem, threads, table)[0]
 
 
 def _fits(plan: Plan) -> bool:

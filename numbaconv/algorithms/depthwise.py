@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.cost import Work
+from numbaconv.cost import Work, share
 from numbaconv.geometry import ceil_div, even_block, locate, read, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -253,7 +253,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     O, P, Q = spatial(problem)[1]
     tiles = problem.batch * problem.out_channels * O * ceil_div(P, mr) * ceil_div(Q, nv * lanes)
     return Work(
-        problem.batch * O * ceil_div(P, block_p) * ceil_div(Q, block_q) * ceil_div(problem.groups, block_g),
+        share(threads, problem.batch * O, (P, block_p), (Q, block_q), (problem.groups, block_g)),
         fmas=tiles * sum(_tile_cost(problem, mr, nv, lanes)),
         tiles=tiles,
     ).seconds(machine, threads)

@@ -18,7 +18,7 @@ from numbaconv.algorithms.algorithm import Algorithm, Array, Packing, Schedule
 from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, TILE_OVERHEAD, Work
+from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, TILE_OVERHEAD, Work, share
 from numbaconv.geometry import (
     ceil_div,
     channels_as_depth,
@@ -327,7 +327,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     staged = 0.0 if _in_place(problem, mr) else tasks * _staged_pixels(problem, block_p, block_q, lanes) * C
     transposes = (C == 1 or C >= lanes) and (problem.stride[2] <= 2 or problem.kernel_size[2] > 1)
     return Work(
-        tasks,
+        share(threads, images, (P, block_p), (Q, block_q), (panels, block_k)),
         fmas=tiles * kc * mr * nv,
         tiles=tiles * ceil_div(C, block_c),
         moved=tiles * mr * nv * lanes + (staged if transposes else 0),

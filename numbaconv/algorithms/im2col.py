@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.cost import Work
+from numbaconv.cost import Work, share
 from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate, read, spatial, steps_inside
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -237,7 +237,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     stretches = panels * tasks_k * c_blocks * prod(problem.kernel_size) * (1 + nr / out_size[2])
     unit = problem.stride[2] == 1
     return Work(
-        images * pixels / block_q * tasks_k,
+        share(threads, images, (pixels, block_q), (K, block_k)),
         fmas=tiles * kc * mr * nv,
         tiles=tiles * c_blocks + stretches,
         moved=tiles * mr * nr * (2 * c_blocks - 1) / 2 + (expanded if unit else 0),

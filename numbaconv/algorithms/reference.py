@@ -10,7 +10,7 @@ import functools
 from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
-from numbaconv.cost import Work
+from numbaconv.cost import Work, share
 from numbaconv.geometry import locate, read, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -65,7 +65,7 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
     O, P, _ = spatial(problem)[1]
     tasks = problem.batch * problem.out_channels * O * P
-    return Work(tasks, fmas=problem.flops / 2 * _SCALAR_COST).seconds(machine, threads)
+    return Work(share(threads, tasks), fmas=problem.flops / 2 * _SCALAR_COST).seconds(machine, threads)
 
 
 REFERENCE = Algorithm(

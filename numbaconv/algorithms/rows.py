@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.cost import Work
+from numbaconv.cost import Work, share
 from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate, read, spatial, steps_inside
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -156,10 +156,10 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     # The channels of a pointwise problem are read again for each row of tiles, and L2 does not keep them.
     again = is_pointwise(problem) and C * Q * ITEM_SIZE[problem.dtype] > machine.l2
     return Work(
-        images * ceil_div(P, block_p) * ceil_div(K, block_k),
+        share(threads, images, (P, block_p), (K, block_k)),
         fmas=tiles * _tile_cost(problem, lanes)(mr, nv),
         tiles=tiles,
-        moved=tiles * nv * lanes * (mr / 4 + (C / 2 if again else 0)),
+        moved=tiles * nv * lanes * (mr / 4 + (C / 10 if again else 0)),
         streamed=tiles * mr * C * prod(problem.kernel_size) * ITEM_SIZE[problem.dtype],
     ).seconds(machine, threads)
 

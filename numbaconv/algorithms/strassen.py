@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import NOT_STRICT, Algorithm, Array, Packing, Schedule
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, Work, busiest
+from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, Work, busiest, share
 from numbaconv.geometry import ceil_div, geometry, is_pointwise, locate, read, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -288,7 +288,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     steps = images * pairs * panels * _STEPS
     staged = images * pairs * ceil_div(panels, block_k) * C // 2 * ceil_div(mr, lanes) * lanes * _STAGED
     return Work(
-        images * ceil_div(pairs, block_q) * ceil_div(panels, block_k),
+        share(threads, images, (pairs, block_q), (panels, block_k)),
         fmas=steps * C // 2 * mr * nv,
         tiles=steps,
         moved=steps * mr * nv * lanes + staged,

@@ -32,7 +32,7 @@ from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cooktoom import amplification, point_count, tile_sizes
-from numbaconv.cost import FMA_PER_CYCLE, MEMORY_BYTES, STREAM_BYTES, TILE_OVERHEAD, Work
+from numbaconv.cost import FMA_PER_CYCLE, MEMORY_BYTES, STREAM_BYTES, TILE_OVERHEAD, Work, share
 from numbaconv.geometry import ceil_div, even_block, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -395,7 +395,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     register_tiles = blocks * ceil_div(block_p * block_q * dh * dw, mr) * points * panels
     transforms = tiles * points * (ceil_div(C, lanes) * repeats + panels * nv)
     return Work(
-        blocks * repeats,
+        share(threads, images, (rows, block_p), (columns, block_q), (panels, block_k)),
         fmas=_SLOWER * register_tiles * max(C, _LEAST_DEPTH) * mr * nv + transforms * _TRANSFORM_FMAS,
         tiles=register_tiles * ceil_div(C, _sum_block(problem, mh, mw)),
         moved=images * P * Q * K + (staged if C >= lanes else 0),
