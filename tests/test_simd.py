@@ -200,7 +200,8 @@ def test_linear_transform_of_two_types_is_in_the_wider(dtype: str, to_dtype: str
     out = np.full((m + r - 1, lanes), np.nan, to_dtype)
     kernel(a.ravel(), out.reshape(-1))
     expected = matrix @ a.astype(float)
-    np.testing.assert_allclose(out, expected, rtol=np.finfo(to_dtype).eps, atol=4 * np.finfo(float).eps * abs(a).max())
+    relative = float(np.finfo(to_dtype).eps)
+    np.testing.assert_allclose(out, expected, rtol=relative, atol=4 * np.finfo(float).eps * abs(a).max())
 
 
 @pytest.mark.parametrize("operation", [lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b])
