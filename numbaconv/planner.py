@@ -13,7 +13,7 @@ from numbaconv.algorithms import ALGORITHMS, Algorithm
 from numbaconv.algorithms.algorithm import tile_shape
 from numbaconv.arguments import WORKSPACE_LIMIT, ActivationLike, AxesLike
 from numbaconv.machine import this_machine
-from numbaconv.measure import time_plans, vary_blocks
+from numbaconv.measure import run_off, time_plans, vary_blocks
 from numbaconv.padding import PaddingLike
 from numbaconv.plan import Plan
 from numbaconv.problem import ConvProblem
@@ -200,6 +200,7 @@ def measured(
     timed = time_plans(plans if effort == "exhaustive" else worth_measuring(plans), progress)
     if effort == "exhaustive":
         timed = vary_blocks(timed, progress)
+    timed = run_off(timed)
     best, seconds = min(timed, key=lambda pair: pair[1])
     fastest: dict[str, float] = {}
     for candidate, time in timed:

@@ -14,6 +14,9 @@ _TURN_SECONDS = 2e-3
 #: A function this slow is called once, and that is its measurement.
 _SLOW_SECONDS = 0.1
 
+#: Rounds, unless a caller wants more.
+ROUNDS = 7
+
 
 class Timing(NamedTuple):
     """Seconds of one call: median, least, lower and upper quartile over the rounds, and the number of rounds."""
@@ -25,7 +28,7 @@ class Timing(NamedTuple):
     rounds: int
 
 
-def time_in_turn(functions: Mapping[Key, Callable[[], object]], *, rounds: int = 7) -> dict[Key, Timing]:
+def time_in_turn(functions: Mapping[Key, Callable[[], object]], *, rounds: int = ROUNDS) -> dict[Key, Timing]:
     """Time each function in each round, after a call that is not measured unless it was slow.
 
     That call brings back to the caches what the turns of others drove out: without it, of plans for 512 to 2048

@@ -52,7 +52,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """Timings without a clock, in which im2col with many pixels a block is fastest; the list is what was timed."""
     timed: list[Plan] = []
 
-    def time_plans(plans: list[Plan], progress: Any = lambda: None) -> list[tuple[Plan, float]]:
+    def time_plans(plans: list[Plan], progress: Any = lambda: None, rounds: int = 7) -> list[tuple[Plan, float]]:
         timed.extend(plans)
         return [(p, 1 / p.settings.block_q if p.algorithm.name == "im2col" else 10.0) for p in plans]
 
@@ -70,6 +70,26 @@ def record(problem: ConvProblem, algorithm: str) -> Record:
         str(problem), problem.dtype, problem.constant_weight, problem.accuracy, threads, machine_fingerprint(),
         "measure", algorithm, settings, 1e-6, {algorithm: 1e-6},
     )  # fmt: skip
+
+
+def test_plans_close_to_the_fastest_are_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = planner.fitting(PROBLEM, 1, planner.allowed(PROBLEM))[:3]
+    again: list[tuple[list[Plan], int]] = []
+
+    def time_plans(plans: list[Plan], progress: Any = lambda: None, rounds: int = 7) -> list[tuple[Plan, float]]:
+        again.append((plans, rounds))
+        return [(plan, 2.0 - i) for i, plan in enumerate(plans)]
+
+    monkeypatch.setattr(measure, "time_plans", time_plans)
+    first, second, third = plans
+    found = measure.run_off([(first, 1.0), (second, 1.05), (third, 1.07)])
+    assert found == [(first, 2.0), (second, 1.0), (third, 1.07)]
+    [(timed, rounds)] = again
+    assert timed == [first, second]
+    assert rounds > 7
+    alone = [(first, 1.0), (second, 1.07)]
+    assert measure.run_off(alone) == alone
+    assert len(again) == 1
 
 
 def test_estimate_neither_compiles_nor_times(monkeypatch: pytest.MonkeyPatch) -> None:
