@@ -17,7 +17,7 @@ from naive import convolve, integers
 
 from numbaconv.simd import tile
 from numbaconv.simd import tile_memory as memory
-from numbaconv.simd.correlate import add_row, correlate
+from numbaconv.simd.correlate import add_row, correlate, correlate_whole
 
 #: Element type, lanes, rows and vectors: main tiles, more rows than lanes and fewer, a single register.
 SHAPES = [
@@ -261,6 +261,75 @@ def test_correlate(
         )  # fmt: skip
         target.expected[:, :nr] = convolve(x, w, stride=strides, padding=((0, 0),) * 2, dilation=dilations)[0, 0]
         target.check()
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+@every_shape
+def test_parts(dtype: str, lanes: int, rows: int, vectors: int, parts: int) -> None:
+    """The parts of every vector, one after the other, and the first again."""
+    if lanes <= parts:
+        pytest.skip("parts of one lane")
+    width = lanes // parts
+
+    @numba.njit
+    def kernel(a: Array, out: Array, ld: int) -> None:
+        acc = memory.load_tile(a, 0, vectors * lanes, rows, vectors, lanes)
+        for k in range(parts + 1):
+            memory.store_tile(tile.first_part(acc, parts), out, k * rows * ld, ld)
+            acc = tile.next_part(acc, parts)
+
+    a, target = matrix(rows, vectors * lanes, dtype), Target((parts + 1) * rows, vectors * width, dtype)
+    kernel(in_nan(a.ravel()), target.flat, target.ld)
+    for k in range(parts + 1):
+        part = a.reshape(rows, vectors, parts, width)[:, :, k % parts].reshape(rows, -1)
+        target.expected[k * rows : (k + 1) * rows, : vectors * width] = part
+    target.check()
+
+
+@pytest.mark.parametrize(
+    ("taps", "strides", "dilations"),
+    [
+        ((3, 3), (1, 1), (1, 1)),
+        ((3, 3), (2, 2), (1, 1)),
+        ((1, 2), (3, 1), (1, 3)),
+        ((2, 3), (1, 2), (2, 2)),
+        ((4, 4), (1, 1), (1, 1)),
+        ((2, 7), (1, 2), (1, 1)),
+    ],
+)
+@pytest.mark.parametrize(("dtype", "lanes", "parts"), [("float32", 16, 1), ("float32", 16, 2), ("float64", 4, 2)])
+@pytest.mark.parametrize(
+    ("top", "bottom", "pad", "columns"), [(0, 0, 0, 16), (1, 0, 1, 13), (0, 2, 3, 3), (2, 1, 40, 1)]
+)
+def test_correlate_whole(
+    dtype: str, lanes: int, parts: int, taps: tuple[int, int], strides: tuple[int, int], dilations: tuple[int, int],
+    top: int, bottom: int, pad: int, columns: int,
+) -> None:  # fmt: skip
+    """Images side by side with kernels of their own, cut at each side, with NaN wherever nothing may be read."""
+    (R, S), (sh, sw), (dh, dw), rows = taps, strides, dilations, 5
+    height, width, ld = (rows - 1) * sh + (R - 1) * dh + 1, 1 << (columns - 1).bit_length(), columns + 2
+
+    @numba.njit
+    def kernel(w: Array, x: Array, window: tuple[int, ...], blank: Array, out: Array, ld_out: int) -> None:
+        acc = tile.zeros(x, rows, 1, lanes)
+        acc = correlate_whole(
+            acc, w, 1, R * S + 1, x, 0, height * ld, ld, window, blank, (R, S), (sh, sw), (dh, dw), (width, pad, parts)
+        )
+        memory.store_tile(acc, out, 0, ld_out)
+
+    w, x = integers((parts, 1, R, S), dtype, 1), integers((1, parts, height, columns), dtype)
+    x[:, :, :top] = x[:, :, height - bottom :] = 0
+    around = np.full((parts, height, ld), np.nan, dtype)
+    around[:, top : height - bottom, :columns] = x[0, :, top : height - bottom]
+    apart = np.full((parts, R * S + 1), np.nan, dtype)
+    apart[:, 1:] = w.reshape(parts, -1)
+    blank = between_pages(np.zeros(columns, dtype), at_end=True)
+    target, nr = Target(rows, lanes, dtype), lanes // parts
+    kernel(apart.ravel(), around.ravel(), (-top, height - top - bottom, columns), blank, target.flat, target.ld)
+    behind = max(0, (nr - 1) * sw + (S - 1) * dw + 1 - pad - columns)  # zeros, so that every lane has a value
+    y = convolve(x, w, stride=strides, padding=((0, 0), (pad, behind)), dilation=dilations, groups=parts)
+    target.expected[:, :lanes] = y[0, :, :, :nr].transpose(1, 0, 2).reshape(rows, lanes)
+    target.check()
 
 
 @functools.cache

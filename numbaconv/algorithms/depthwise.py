@@ -2,7 +2,8 @@
 
 Also the classical image filter, a single-channel image under one kernel. Nothing is staged: the taps of neighbouring
 pixels are vectors of the input where it lies, and what lies outside the image is masked off. With a column stride the
-vectors of a row are sorted by their columns' remainder in registers.
+vectors of a row are sorted by their columns' remainder in registers. Of a narrow image the rows are loaded whole, and
+two channels of one still narrower share a vector.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from numbaconv.geometry import ceil_div, even_block, locate, read, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.correlate import MOST_SPLATS, MOST_STRIDE, correlate, shuffle_count
-from numbaconv.simd.tile import add_to_rows, clip, zeros
+from numbaconv.simd.correlate import MOST_SPLATS, MOST_STRIDE, correlate, correlate_whole, shuffle_count
+from numbaconv.simd.tile import add_to_rows, clip, first_part, next_part, zeros
 from numbaconv.simd.tile_memory import prefetch_rows, store_part, store_tile
 from numbaconv.workspace import LINE
 
 Pair = tuple[int, int]
 
-#: Tile shapes (mr, nv, parts): ``mr`` rows by ``nv`` vectors of the machine's width divided by ``parts``, narrow ones
-#: for narrow images. Usual heights are multiples of 7.
+#: Tile shapes (mr, nv, parts): ``mr`` rows by ``nv`` vectors, which ``parts`` channels share if images are narrow.
+#: Usual heights are multiples of 7.
 TILES = {
     "avx512": ((7, 2, 1), (7, 1, 2), (7, 1, 1)),
     "neon": ((7, 2, 1), (7, 1, 1), (4, 2, 1), (4, 1, 1)),
@@ -47,7 +48,7 @@ _MOST_UNROLLED = 121
 
 
 class Settings(NamedTuple):
-    """Tile of ``mr`` rows by ``nv`` vectors, of 1 / ``parts`` the full width; blocks of groups, rows and columns.
+    """Tile of ``mr`` rows by ``nv`` vectors of ``parts`` channels each; blocks of groups, rows and columns.
 
     Pixels are asked for ``ahead`` tiles before their own, or not at all.
     """
@@ -152,6 +153,69 @@ def _kernel(
     return jit(depthwise)
 
 
+@functools.cache
+def _narrow_kernel(
+    mr: int, parts: int, lanes: int, taps: tuple[int, int, int], strides: Pair, dilations: Pair, width: int, pad: int,
+    ahead: int,
+) -> Dispatcher:  # fmt: skip
+    """The kernel for images whose rows are loaded whole, of ``width`` columns at most and ``pad`` in front of them.
+
+    A tile is ``mr`` rows by a vector of ``parts`` channels; ``taps`` are (T, R, S), and all R x S are unrolled.
+    """
+    T, R, S = taps
+    seen_rows = (mr - 1) * strides[0] + (R - 1) * dilations[0] + 1
+
+    def depthwise(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
+        """One block of rows of some groups; arrays as for images of any width.
+
+        Channels that share a vector are neighbours, in groups of their own or in the same group. Where a channel has
+        no such neighbour, all parts are of that one. What is outside the image is the same for all channels of a row
+        of tiles, which is why these are innermost: 3 x 3 of 960 channels at 7 x 7 took 12.6 us, and 10.6 so.
+        """
+        g = read(geometry)
+        K = g.K
+        n, g_task, o, p_task, _, _ = locate(task, g)
+        p0 = p_task * g.block_p
+        bp = min(g.block_p, g.P - p0)
+        low, high = x.dtype.type(g.low), x.dtype.type(g.high)
+        k_end = min(g.G, (g_task + 1) * g.block_g) * K
+        workspace[:] = 0
+        front = o * g.stride_d - g.pad_d
+        for p_tile in range(0, bp, mr):
+            p = p0 + max(0, min(p_tile, bp - mr))
+            top = p * g.stride_h - g.pad_h
+            k = g_task * g.block_g * K
+            while k < k_end:
+                group = k if K == 1 else k // K
+                together = k + parts <= k_end and (K == 1 or k + parts <= (group + 1) * K)
+                channels = parts if together else 1
+                next_weight = T * R * S if together else 0
+                next_image = g.D * g.H * g.W if together and K == 1 else 0
+                if ahead > 0:
+                    later = (((n * g.G + group + ahead * channels) * g.D + front) * g.H + top) * g.W
+                    for _ in range(channels):
+                        for line in range(0, seen_rows * g.W, LINE // x.itemsize):
+                            prefetch_rows(x, later + line, 0, 1, 1)
+                        later += next_image
+                acc = zeros(x, mr, 1, lanes)
+                for t in range(T):
+                    depth = front + t * g.dilation_d
+                    height = g.H if 0 <= depth < g.D else 0
+                    start = (((n * g.G + group) * g.D + depth) * g.H + top) * g.W
+                    acc = correlate_whole(
+                        acc, w, (k * T + t) * R * S, next_weight, x, start, next_image, g.W, (top, height, g.W),
+                        workspace, (R, S), strides, dilations, (width, pad, parts),
+                    )  # fmt: skip
+                for channel in range(k, k + channels):
+                    image = clip(add_to_rows(first_part(acc, parts), bias, channel, 0), low, high)
+                    at = (((n * g.G * K + channel) * g.O + o) * g.P + p) * g.Q
+                    store_part(image, y, at, g.Q, 0, p0 + bp - p, g.Q)
+                    acc = next_part(acc, parts)
+                k += channels
+
+    return jit(depthwise)
+
+
 def _unrolled(problem: ConvProblem) -> tuple[Pair, Pair]:
     """Rows and columns of the kernel that are unrolled, and their dilations."""
     _, R, S = problem.kernel_size
@@ -167,15 +231,31 @@ def _seen_columns(nr: int, lanes: int, S: int, sw: int, dw: int) -> int:
     return (nr - 1) * sw + (S - 1) * dw + lanes + sw
 
 
+def _whole(problem: ConvProblem, nv: int, parts: int, lanes: int) -> int:
+    """Columns, a power of two, that rows of the image are loaded whole in; or 0 if they are not.
+
+    They are where vectors of 64 bytes have cheap masks and a shuffle of any two, and all outputs of a row are a vector.
+    """
+    (_, _, W), (_, _, Q) = spatial(problem)
+    width = 1 << (max(W, lanes // parts) - 1).bit_length()
+    fits = nv == 1 and Q <= lanes // parts and width <= 2 * lanes
+    unrolled = _unrolled(problem)[0] == problem.kernel_size[1:]
+    return width if fits and unrolled and lanes * ITEM_SIZE[problem.dtype] == 64 else 0
+
+
 def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
+    mr, nv, parts, ahead, *_ = settings
+    strides = problem.stride[1:]
+    width = _whole(problem, nv, parts, lanes)
+    if width:
+        pad = problem.padding[2][0]
+        return _narrow_kernel(mr, parts, lanes, problem.kernel_size, strides, problem.dilation[1:], width, pad, ahead)
     unrolled, dilations = _unrolled(problem)
     always_masked = lanes * ITEM_SIZE[problem.dtype] == 64
     # Of a narrow image in the caches the columns are outermost: what is masked off is then the same for many tiles.
-    nr = settings.nv * lanes // settings.parts
-    across = 1 if problem.out_size[2] <= 2 * nr and settings.ahead == 0 else _MOST_COLUMNS
+    across = 1 if problem.out_size[2] <= 2 * nv * lanes and ahead == 0 else _MOST_COLUMNS
     return _kernel(
-        settings.mr, settings.nv, lanes // settings.parts, *problem.kernel_size[1:], unrolled, problem.stride[1:],
-        dilations, always_masked, across, settings.ahead,
+        mr, nv, lanes, *problem.kernel_size[1:], unrolled, strides, dilations, always_masked, across, ahead
     )  # fmt: skip
 
 
@@ -188,15 +268,24 @@ def applicable(problem: ConvProblem) -> str | None:
     return None
 
 
-def _tile_cost(problem: ConvProblem, mr: int, nv: int, lanes: int) -> tuple[float, float]:
+def _tiles(problem: ConvProblem, mr: int, nv: int, parts: int, lanes: int) -> int:
+    """Tiles that there are in all."""
+    (O, P, Q), images = spatial(problem)[1], problem.batch * ceil_div(problem.out_channels, parts)
+    return images * O * ceil_div(P, mr) * ceil_div(Q, nv * lanes // parts)
+
+
+def _tile_cost(problem: ConvProblem, mr: int, nv: int, parts: int, lanes: int) -> tuple[float, float]:
     """Vector FMAs of a tile, and what else it costs in units of them, from measurements on AMD Zen 5.
 
     In cycles a tile took half its FMAs, 1.5 for every shuffle (the loads are included), and 30 to begin and end: 138
-    for 3 x 3 by 7 x 2, 283 with stride 2, and 308 for 7 x 7 by 7 x 1.
+    for 3 x 3 by 7 x 2, 283 with stride 2, and 308 for 7 x 7 by 7 x 1. With rows loaded whole, 64 for 3 x 3, 90 for that
+    of two channels, and 133 with stride 2; 141 for 5 x 5, and 230 with stride 2, where weights are loaded for each row.
     """
     (T, R, S), (_, sh, sw) = problem.kernel_size, problem.stride
     dh, dw = problem.dilation[1:]
     rows = min((mr - 1) * sh + (R - 1) * dh + 1, mr * R)
+    if _whole(problem, nv, parts, lanes):
+        return T * R * S * mr, (3 if sw > 1 and R * S > MOST_SPLATS else 1.5) * T * rows * S * parts
     if sw == 1 and R * S > MOST_SPLATS:
         return T * R * S * mr * nv, 1.1 * T * rows * S * nv
     shuffles = shuffle_count(S, sw, dw, lanes) * nv
@@ -210,13 +299,11 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     _, R, S = problem.kernel_size
     # Beside the taps of larger kernels with a stride, LLVM spills two vectors of accumulators.
     most_nv = 2 if R * S <= MOST_SPLATS or problem.stride[2] == 1 else 1
-    tiles = [tile for tile in TILES[machine.tiles] if lanes // tile[2] > 1 and tile[1] <= most_nv]
+    tiles = [tile for tile in TILES[machine.tiles] if tile[1] <= most_nv]
+    tiles = [tile for tile in tiles if tile[2] == 1 or _whole(problem, *tile[1:], lanes)]
 
     def cost(tile: tuple[int, int, int]) -> float:
-        mr, nv, parts = tile
-        return (
-            ceil_div(P, mr) * ceil_div(Q, nv * lanes // parts) * (55 + sum(_tile_cost(problem, mr, nv, lanes // parts)))
-        )
+        return _tiles(problem, *tile, lanes) * (55 + sum(_tile_cost(problem, *tile, lanes)))
 
     pixels = prod(problem.input_shape) * ITEM_SIZE[problem.dtype]
     for mr, nv, parts in sorted(tiles, key=cost):
@@ -237,10 +324,11 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
     _, nv, parts, _, block_g, block_p, block_q = settings
     O, P, Q = spatial(problem)[1]
-    lanes = machine.lanes(problem.dtype) // parts
+    lanes = machine.lanes(problem.dtype)
     (_, unrolled_s), (_, dw) = _unrolled(problem)
+    width, sw = _whole(problem, nv, parts, lanes), problem.stride[2]
     return Schedule.of(
-        problem, _seen_columns(nv * lanes, lanes, unrolled_s, problem.stride[2], dw),
+        problem, width or _seen_columns(nv * lanes, lanes, unrolled_s, sw, dw),
         tasks_g=ceil_div(problem.groups, block_g), tasks_o=O,
         tasks_p=ceil_div(P, block_p), tasks_q=ceil_div(Q, block_q),
         block_g=block_g, block_p=block_p, block_q=block_q,
@@ -249,12 +337,12 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
 
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
     mr, nv, parts, _, block_g, block_p, block_q = settings
-    lanes = machine.lanes(problem.dtype) // parts
+    lanes = machine.lanes(problem.dtype)
     O, P, Q = spatial(problem)[1]
-    tiles = problem.batch * problem.out_channels * O * ceil_div(P, mr) * ceil_div(Q, nv * lanes)
+    tiles = _tiles(problem, mr, nv, parts, lanes)
     return Work(
         share(threads, problem.batch * O, (P, block_p), (Q, block_q), (problem.groups, block_g)),
-        fmas=tiles * sum(_tile_cost(problem, mr, nv, lanes)),
+        fmas=tiles * sum(_tile_cost(problem, mr, nv, parts, lanes)),
         tiles=tiles,
     ).seconds(machine, threads)
 

@@ -5,6 +5,7 @@ Everything here takes an ``ir.IRBuilder`` and LLVM values and runs while Numba l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -148,11 +149,50 @@ def every(builder: ir.IRBuilder, vectors: list[ir.Value], first: int, step: int,
     return value
 
 
+def pick(builder: ir.IRBuilder, vector: ir.Value, elements: Sequence[int | None]) -> ir.Value:
+    """The elements of a vector of any width that have these numbers, and 0 where there is None."""
+    value = shuffle(builder, vector, vector, [element or 0 for element in elements])
+    if None not in elements:
+        return value
+    there = ir.Constant(ir.VectorType(ir.IntType(1), len(elements)), [int(element is not None) for element in elements])
+    return builder.select(there, value, ir.Constant(value.type, None))
+
+
+def join(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
+    """One vector of one, two, four, .. laid end to end."""
+    while len(vectors) > 1:
+        lanes = list(range(2 * vectors[0].type.count))
+        vectors = [shuffle(builder, *pair, lanes) for pair in zip(vectors[::2], vectors[1::2], strict=True)]
+    return vectors[0]
+
+
+def load_splats(builder: ir.IRBuilder, vec: Vec, pointers: list[ir.Value]) -> ir.Value:
+    """One element or two, each in all lanes of an equal part of the vector."""
+    undefined, lane = ir.Constant(vec.llvm, ir.Undefined), ir.Constant(I32, 0)
+    firsts = [builder.insert_element(undefined, builder.load(p, align=vec.itemsize), lane) for p in pointers]
+    sources = [k * len(pointers) // vec.lanes * vec.lanes for k in range(vec.lanes)]
+    return shuffle(builder, firsts[0], firsts[-1], sources)
+
+
 def opaque(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
     """The same address, of which LLVM does not know that it is: what is loaded from it again, it loads again."""
     number = ir.IntType(64)
     kind = ir.FunctionType(number, [number])
     value = builder.asm(kind, "", "=r,0", [builder.ptrtoint(pointer, number)], False)
+    return builder.inttoptr(value, pointer.type)
+
+
+def after(builder: ir.IRBuilder, pointer: ir.Value, vector: ir.Value) -> ir.Value:
+    """The same address, of which LLVM believes that it takes ``vector``: what is loaded from it is loaded after that.
+
+    It costs no instruction. Loads that have time are otherwise brought forward until registers do not suffice.
+    """
+    register = {"x86_64": "v", "aarch64": "w", "arm64": "w"}.get(builder.module.triple.split("-")[0])
+    if register is None:
+        return pointer
+    number, first = ir.IntType(64), builder.extract_element(vector, ir.Constant(I32, 0))
+    kind = ir.FunctionType(number, [number, first.type])
+    value = builder.asm(kind, "", f"=r,0,{register}", [builder.ptrtoint(pointer, number), first], False)
     return builder.inttoptr(value, pointer.type)
 
 

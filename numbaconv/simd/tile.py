@@ -110,6 +110,34 @@ def add_to_columns(typingctx: Any, tile: Any, a: Any, offset: Any, count: Any) -
     return signature(tile, tile, a, offset, types.int64), lower
 
 
+@intrinsic(prefer_literal=True)
+def first_part(typingctx: Any, tile: Any, parts: Any) -> tuple[Any, Lowering]:
+    """The first of equal parts of every vector, a tile of narrower vectors."""
+    lanes = tile.vec.lanes // parts.literal_value
+    narrow = Tile(tile.vec.dtype, lanes, tile.rows, tile.vectors)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value = ir.Constant(narrow.llvm, ir.Undefined)
+        for k in range(tile.rows * tile.vectors):
+            whole = builder.extract_value(args[0], k)
+            value = builder.insert_value(value, emit.shuffle(builder, whole, whole, list(range(lanes))), k)
+        return value
+
+    return signature(narrow, tile, parts), lower
+
+
+@intrinsic(prefer_literal=True)
+def next_part(typingctx: Any, tile: Any, parts: Any) -> tuple[Any, Lowering]:
+    """The tile with the second of equal parts of every vector where the first was, and so on around."""
+    lanes = tile.vec.lanes
+    around = [(lane + lanes // parts.literal_value) % lanes for lane in range(lanes)]
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return _for_each_register(builder, tile, args[0], lambda reg, i, j: emit.shuffle(builder, reg, reg, around))
+
+    return signature(tile, tile, parts), lower
+
+
 @intrinsic
 def clip(typingctx: Any, tile: Any, low: Any, high: Any) -> tuple[Any, Lowering]:
     """Every element between two scalars of the tile's type; NaN stays NaN. Between infinities nothing is done."""
