@@ -22,7 +22,7 @@ from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.correlate import MOST_SPLATS, MOST_STRIDE, correlate, correlate_whole, shuffle_count
 from numbaconv.simd.tile import add_to_rows, clip, first_part, next_part, zeros
-from numbaconv.simd.tile_memory import prefetch_rows, store_part, store_tile
+from numbaconv.simd.tile_memory import TO_WRITE, prefetch_rows, store_part, store_tile
 from numbaconv.workspace import LINE
 
 Pair = tuple[int, int]
@@ -65,11 +65,13 @@ class Settings(NamedTuple):
 @functools.cache
 def _kernel(
     mr: int, nv: int, lanes: int, R: int, S: int, unrolled: Pair, strides: Pair, dilations: Pair, always_masked: bool,
-    across: int, ahead: int,
+    across: int, ahead: int, short_rows: bool,
 ) -> Dispatcher:  # fmt: skip
     """The kernel for tiles of ``mr`` by ``nv``, that unrolls (rows, columns) of the kernel.
 
-    Of a row of tiles ``across`` are taken before the next row's. Pixels are asked for ``ahead`` tiles before their own.
+    Of a row of tiles ``across`` are taken before the next row's. Pixels are asked for ``ahead`` tiles before their own;
+    and so are outputs of ``short_rows``: 64 images of 56 x 56 took 5.0 ms before that, and 3.2 so. 1024 x 1024 took
+    0.18 ms, and would take 0.20.
 
     Strides and dilations are (vertical, horizontal); dilations are ones where a single tap is unrolled. Where masks
     are cheap all tiles are masked, which halves the code; else those at the image's edges are.
@@ -119,6 +121,10 @@ def _kernel(
                             later = (((n * g.G + group) * g.D + front) * g.H + row) * g.W + (q0 + right) * sw
                             for column in range(0, nr * sw, LINE // x.itemsize):
                                 prefetch_rows(x, later + column, g.W, seen_rows, 1)
+                            if short_rows:
+                                later = (((n * g.G * K + k) * g.O + o) * g.P + p0 + p + down * mr) * g.Q + q0 + right
+                                for column in range(0, nr, LINE // x.itemsize):
+                                    prefetch_rows(y, later + column, g.Q, mr, TO_WRITE)
                         for t in range(T):
                             depth = front + t * g.dilation_d
                             height = g.H if 0 <= depth < g.D else 0
@@ -197,6 +203,10 @@ def _narrow_kernel(
                         for line in range(0, seen_rows * g.W, LINE // x.itemsize):
                             prefetch_rows(x, later + line, 0, 1, 1)
                         later += next_image
+                    for channel in range(k + ahead * channels, k + (ahead + 1) * channels):
+                        later = (((n * g.G * K + channel) * g.O + o) * g.P + p) * g.Q
+                        for line in range(0, mr * g.Q, LINE // x.itemsize):
+                            prefetch_rows(y, later + line, 0, 1, TO_WRITE)
                 acc = zeros(x, mr, 1, lanes)
                 for t in range(T):
                     depth = front + t * g.dilation_d
@@ -253,10 +263,11 @@ def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatch
     unrolled, dilations = _unrolled(problem)
     always_masked = lanes * ITEM_SIZE[problem.dtype] == 64
     # Of a narrow image in the caches the columns are outermost: what is masked off is then the same for many tiles.
-    across = 1 if problem.out_size[2] <= 2 * nv * lanes and ahead == 0 else _MOST_COLUMNS
+    short_rows = problem.out_size[2] <= 2 * nv * lanes
+    across = 1 if short_rows and ahead == 0 else _MOST_COLUMNS
     return _kernel(
-        mr, nv, lanes, *problem.kernel_size[1:], unrolled, strides, dilations, always_masked, across, ahead
-    )  # fmt: skip
+        mr, nv, lanes, *problem.kernel_size[1:], unrolled, strides, dilations, always_masked, across, ahead, short_rows
+    )
 
 
 def applicable(problem: ConvProblem) -> str | None:

@@ -226,13 +226,15 @@ def correlate(
                 return None
             return seen.masks(builder, *(emit.plus(builder, limit, -left) for limit in (begin, end)))
 
-        @functools.cache
-        def load(i: int, left: int) -> dict[int, ir.Value]:
-            return seen.load(builder, builder.gep(lines[i], [ir.Constant(emit.I32, left)]), masks(left))
+        loaded: dict[tuple[int, int], dict[int, ir.Value]] = {}
 
         def see(s: int, i: int, last: ir.Value) -> list[ir.Value]:
             left, tap = (s * dw, 0) if by_columns else (0, s)
-            return seen.under_tap(builder, load(i, left), tap)
+            if (i, left) not in loaded:
+                line = lines[i] if by_columns else emit.after(builder, lines[i], last)
+                line = builder.gep(line, [ir.Constant(emit.I32, left)])
+                loaded[i, left] = seen.load(builder, line, masks(left))
+            return seen.under_tap(builder, loaded[i, left], tap)
 
         return _sum(builder, tile, value, kernel, [weights], see, by_columns)
 

@@ -39,19 +39,25 @@ def load_tile(
     return signature(tile, a, offset, ld, rows, vectors, lanes), lower
 
 
+#: For the level of `prefetch_rows`: into the first cache, of this core alone, since it will be written.
+TO_WRITE = 0
+
+
 @intrinsic(prefer_literal=True)
 def prefetch_rows(typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any, level: Any) -> tuple[Any, Lowering]:
     """Ask for the cache line of ``a[offset + i * ld]`` for each of ``rows`` rows; no address is wrong.
 
-    ``level`` is that of the cache, 1 to 3.
+    ``level`` is that of the cache, 1 to 3, or `TO_WRITE`.
     """
+    writes = level.literal_value == TO_WRITE
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         array, row, row_step = args[:3]
         for _ in range(rows.literal_value):
             pointer = emit.element(context, builder, a, array, row)
-            read, keep, data = (ir.Constant(emit.I32, flag) for flag in (0, 4 - level.literal_value, 1))
-            emit.call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, read, keep, data])
+            nearness = 4 - max(1, level.literal_value)
+            flags = [ir.Constant(emit.I32, flag) for flag in (int(writes), nearness, 1)]
+            emit.call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *flags])
             row = builder.add(row, row_step)
         return context.get_dummy_value()
 
