@@ -24,8 +24,9 @@ from numbaconv.problem import ConvProblem
 
 def regret(problem: ConvProblem, threads: int) -> tuple[float, str, str]:
     """The estimated plan's time over the best one's, and how both are computed."""
-    choice = estimated(problem, threads, allowed(problem))
-    plans = worth_measuring(fitting(problem, threads, allowed(problem)))
+    table = allowed(problem)
+    choice = estimated(problem, threads, table)
+    plans = worth_measuring(fitting(problem, threads, table))
     timed = time_plans([choice, *(plan for plan in plans if _how(plan) != _how(choice))])
     best, least = min(timed, key=lambda pair: pair[1])
     chosen, seconds = timed[0]

@@ -148,9 +148,10 @@ class Plan:
             parallel.drive(self._address, schedule.tasks, x, weights, bias, y, self._no_workspaces, schedule.geometry)
             return
         workers, dtype, own = self._workspaces
+        total = own
         if packing is not None:
-            own = max(own, self._packing_nbytes)
-        block = POOL.borrow(own if packing is None else own + rows_nbytes(1, packing.elements, dtype))
+            own, total = self._nbytes_with_packing
+        block = POOL.borrow(total)
         try:
             if packing is not None:
                 prepared = block.bytes[own : own + packing.elements * ITEM_SIZE[dtype]].view(dtype)
@@ -207,6 +208,15 @@ class Plan:
         return rows_nbytes(min(self.threads, schedule.tasks), schedule.workspace, self.problem.dtype)
 
     @functools.cached_property
+    def _nbytes_with_packing(self) -> tuple[int, int]:
+        """Bytes of the workspaces of a call that lays the weight out, and of these and that weight."""
+        _, dtype, own = self._workspaces
+        if self.packing is None:
+            return own, own
+        own = max(own, self._packing_nbytes)
+        return own, own + rows_nbytes(1, self.packing.elements, dtype)
+
+    @functools.cached_property
     def _no_workspaces(self) -> Array:
         """What workers of a kernel that needs no workspace get."""
         return np.empty((self._workspaces[0], 0), self.problem.dtype)
@@ -232,10 +242,7 @@ class Plan:
     @property
     def workspace_nbytes(self) -> int:
         """Bytes borrowed from the pool during a call, those of a weight that is prepared in it included."""
-        _, dtype, own = self._workspaces
-        if self.packing is None or self.problem.constant_weight:
-            return own
-        return max(own, self._packing_nbytes) + rows_nbytes(1, self.packing.elements, dtype)
+        return self._workspaces[2] if self.problem.constant_weight else self._nbytes_with_packing[1]
 
     @property
     def prepared_nbytes(self) -> int:
