@@ -18,7 +18,7 @@ from grids import PROBLEMS
 from guards import Guarded, in_nan
 from naive import Array, operands, solve
 
-from numbaconv.algorithms import ALGORITHMS
+from numbaconv.algorithms import ALGORITHMS, depthwise
 from numbaconv.arguments import Bounds
 from numbaconv.geometry import ceil_div
 from numbaconv.machine import Machine, this_machine
@@ -158,6 +158,24 @@ def test_other_machines(name: str, problem: ConvProblem, machine: Machine, dtype
     plan = make_plan(problem, name, next(iter(ALGORITHMS[name].candidates(problem, machine, 2))), machine)
     expected = solve(problem, x, w, bias)
     assert_right(run(plan, x, w, bias), plan, expected, float(np.abs(expected).max(initial=0)))
+
+
+@dtypes
+@pytest.mark.parametrize("offset", [0, 1, 12])
+def test_outputs_written_past_the_caches(offset: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever cache line they begin in, and with a block that ends within a tile."""
+    monkeypatch.setattr(depthwise, "_STREAMED_BYTES", 0)
+    monkeypatch.setattr(depthwise, "_STREAMED_TILES", 1)
+    problem = ConvProblem.from_shapes((2, 3, 9, 80), (3, 1, 3, 3), padding=1, groups=3, dtype=dtype)
+    x, w, bias = operands(problem)
+    expected = solve(problem, x, w, bias)
+    for settings in ALGORITHMS["depthwise"].candidates(problem, this_machine(), 2):
+        plan = make_plan(problem, "depthwise", settings._replace(ahead=1), this_machine())
+        y = Guarded(np.full(offset + expected.size, nan, dtype))
+        plan.run(x.ravel(), w.ravel(), bias, y.array[offset:])
+        np.testing.assert_array_equal(y.array[:offset], nan)
+        np.testing.assert_array_equal(y.array[offset:], expected.ravel())
+        y.check()
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])

@@ -22,7 +22,7 @@ from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.correlate import MOST_SPLATS, MOST_STRIDE, correlate, correlate_whole, shuffle_count
 from numbaconv.simd.tile import add_to_rows, clip, first_part, next_part, zeros
-from numbaconv.simd.tile_memory import TO_WRITE, prefetch_rows, store_part, store_tile
+from numbaconv.simd.tile_memory import TO_WRITE, fence, prefetch_rows, store_part, store_tile, stream_tile
 from numbaconv.workspace import LINE
 
 Pair = tuple[int, int]
@@ -43,6 +43,9 @@ _BLOCK_OUTPUTS = 65536
 _AHEAD = 4
 #: Of narrow rows, or with a stride, more is asked for than is used, and the pixels have to be so many times L2.
 _FAR = 8
+#: An output that L3 does not hold either is written past the caches, if its rows are so many tiles long: 3 x 3 at
+#: 4096 x 4096 took 4.2 ms, and 3.0 so. But 64 images of 112 x 112 with 64 channels took 12.9, and would take 24.
+_STREAMED_BYTES, _STREAMED_TILES = 32 << 20, 32
 #: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
 _MOST_UNROLLED = 121
 
@@ -65,13 +68,13 @@ class Settings(NamedTuple):
 @functools.cache
 def _kernel(
     mr: int, nv: int, lanes: int, R: int, S: int, unrolled: Pair, strides: Pair, dilations: Pair, always_masked: bool,
-    across: int, ahead: int, short_rows: bool,
+    across: int, ahead: int, short_rows: bool, far: bool,
 ) -> Dispatcher:  # fmt: skip
     """The kernel for tiles of ``mr`` by ``nv``, that unrolls (rows, columns) of the kernel.
 
     Of a row of tiles ``across`` are taken before the next row's. Pixels are asked for ``ahead`` tiles before their own;
     and so are outputs of ``short_rows``: 64 images of 56 x 56 took 5.0 ms before that, and 3.2 so. 1024 x 1024 took
-    0.18 ms, and would take 0.20.
+    0.18 ms, and would take 0.20. If ``far``, outputs whose rows are whole vectors are written past the caches.
 
     Strides and dilations are (vertical, horizontal); dilations are ones where a single tap is unrolled. Where masks
     are cheap all tiles are masked, which halves the code; else those at the image's edges are.
@@ -101,6 +104,9 @@ def _kernel(
         k_end = min(g.G * K, k_begin + g.block_g * K)
         workspace[:] = 0
         row_tiles = (bq + nr - 1) // nr
+        # The first tile of a row ends where vectors of y are at multiples of their size, and the others begin there.
+        streams = far and g.Q % lanes == 0
+        ragged = -(y.ctypes.data // y.itemsize) % lanes if streams else 0
         front = o * g.stride_d - g.pad_d
         for q_begin in range(0, bq, across * nr):
             for k in range(k_begin, k_end):
@@ -109,6 +115,10 @@ def _kernel(
                     p = max(0, min(p_tile, bp - mr))
                     for i in range(across):
                         q = q_begin + i * nr
+                        columns = bq - q
+                        if ragged > 0:
+                            q -= nr - ragged if i > 0 else 0
+                            columns = bq - q if i > 0 else min(bq, ragged)
                         if q >= bq:
                             break
                         acc = zeros(x, mr, nv, lanes)
@@ -121,7 +131,7 @@ def _kernel(
                             later = (((n * g.G + group) * g.D + front) * g.H + row) * g.W + (q0 + right) * sw
                             for column in range(0, nr * sw, LINE // x.itemsize):
                                 prefetch_rows(x, later + column, g.W, seen_rows, 1)
-                            if short_rows:
+                            if short_rows and not streams:
                                 later = (((n * g.G * K + k) * g.O + o) * g.P + p0 + p + down * mr) * g.Q + q0 + right
                                 for column in range(0, nr, LINE // x.itemsize):
                                     prefetch_rows(y, later + column, g.Q, mr, TO_WRITE)
@@ -151,10 +161,14 @@ def _kernel(
                                     weight += unrolled_r * unrolled_s
                         acc = clip(add_to_rows(acc, bias, k, 0), low, high)
                         at = ((k + n * g.G * K) * g.O + o) * g.P * g.Q + (p0 + p) * g.Q + q0 + q
-                        if q + nr <= bq and bp >= mr:
-                            store_tile(acc, y, at, g.Q)
+                        if columns < nr or bp < mr:
+                            store_part(acc, y, at, g.Q, 0, bp - p, columns)
+                        elif streams:
+                            stream_tile(acc, y, at, g.Q)
                         else:
-                            store_part(acc, y, at, g.Q, 0, bp - p, bq - q)
+                            store_tile(acc, y, at, g.Q)
+        if streams:
+            fence()
 
     return jit(depthwise)
 
@@ -265,9 +279,12 @@ def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatch
     # Of a narrow image in the caches the columns are outermost: what is masked off is then the same for many tiles.
     short_rows = problem.out_size[2] <= 2 * nv * lanes
     across = 1 if short_rows and ahead == 0 else _MOST_COLUMNS
+    long_rows = problem.out_size[2] >= _STREAMED_TILES * nv * lanes
+    far = ahead > 0 and long_rows and prod(problem.output_shape) * ITEM_SIZE[problem.dtype] >= _STREAMED_BYTES
     return _kernel(
-        mr, nv, lanes, *problem.kernel_size[1:], unrolled, strides, dilations, always_masked, across, ahead, short_rows
-    )
+        mr, nv, lanes, *problem.kernel_size[1:], unrolled, strides, dilations, always_masked, across, ahead, short_rows,
+        far,
+    )  # fmt: skip
 
 
 def applicable(problem: ConvProblem) -> str | None:

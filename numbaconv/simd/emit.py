@@ -47,6 +47,12 @@ def store(builder: ir.IRBuilder, vec: Vec, value: ir.Value, pointer: ir.Value) -
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=vec.itemsize)
 
 
+def stream(builder: ir.IRBuilder, vec: Vec, value: ir.Value, pointer: ir.Value) -> None:
+    """Store past the caches, without reading the line first; the pointer is at a multiple of the vector's size."""
+    store = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=vec.lanes * vec.itemsize)
+    store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(I32, 1)]))
+
+
 def convert(builder: ir.IRBuilder, value: ir.Value, vec: Vec) -> ir.Value:
     """``value`` as ``vec``, of as many lanes and another or the same element type."""
     if value.type == vec.llvm:

@@ -64,20 +64,46 @@ def prefetch_rows(typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any, level
     return signature(types.void, a, offset, ld, rows, level), lower
 
 
-@intrinsic
-def store_tile(typingctx: Any, tile: Any, a: Any, offset: Any, ld: Any) -> tuple[Any, Lowering]:
-    """Write the whole tile to ``a``."""
-
+def _store_whole(store: Callable[..., None], tile: Any, a: Any, offset: Any, ld: Any) -> tuple[Any, Lowering]:
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         value, array, row, row_step = args
         for i in range(tile.rows):
             for j in range(tile.vectors):
                 pointer = emit.element(context, builder, a, array, emit.plus(builder, row, j * tile.vec.lanes))
-                emit.store(builder, tile.vec, builder.extract_value(value, tile.index(i, j)), pointer)
+                store(builder, tile.vec, builder.extract_value(value, tile.index(i, j)), pointer)
             row = builder.add(row, row_step)
         return context.get_dummy_value()
 
     return signature(types.void, tile, a, offset, ld), lower
+
+
+@intrinsic
+def store_tile(typingctx: Any, tile: Any, a: Any, offset: Any, ld: Any) -> tuple[Any, Lowering]:
+    """Write the whole tile to ``a``."""
+    return _store_whole(emit.store, tile, a, offset, ld)
+
+
+@intrinsic
+def stream_tile(typingctx: Any, tile: Any, a: Any, offset: Any, ld: Any) -> tuple[Any, Lowering]:
+    """Write the whole tile to ``a`` past the caches: every row at an address that is a multiple of a vector's size.
+
+    Before another thread is told of it, it takes a `fence`.
+    """
+    return _store_whole(emit.stream, tile, a, offset, ld)
+
+
+@intrinsic
+def fence(typingctx: Any) -> tuple[Any, Lowering]:
+    """All that was written before is seen by whoever sees what is written after."""
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        if builder.module.triple.startswith("x86_64"):  # LLVM's own fence does not count with stores past the caches
+            emit.call(builder, "llvm.x86.sse.sfence", ir.VoidType(), [])
+        else:
+            builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return signature(types.void), lower
 
 
 def _column_masks(builder: ir.IRBuilder, tile: Tile, count: ir.Value) -> list[ir.Value]:
