@@ -257,8 +257,8 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
     _, R, S = problem.kernel_size
-    # Beside the taps of larger kernels with a stride, LLVM spills two vectors of accumulators.
-    most_nv = 2 if R * S <= MOST_SPLATS or problem.stride[2] == 1 else 1
+    # Beside the taps of larger kernels with a stride, 16 registers do not hold two vectors of accumulators.
+    most_nv = 2 if R * S <= MOST_SPLATS or problem.stride[2] == 1 or machine.registers >= 32 else 1
     tiles = [tile for tile in TILES[machine.tiles] if tile[1] <= most_nv]
     tiles = [tile for tile in tiles if tile[2] == 1 or _whole(problem, *tile[1:], lanes)]
 
