@@ -239,13 +239,13 @@ def _tile_cost(problem: ConvProblem, mr: int, nv: int, parts: int, lanes: int) -
 
     In cycles a tile took half its FMAs, 1.5 for every shuffle (the loads are included), and 30 to begin and end: 138
     for 3 x 3 by 7 x 2, 283 with stride 2, and 308 for 7 x 7 by 7 x 1. With rows loaded whole, 64 for 3 x 3, 90 for that
-    of two channels, and 133 with stride 2; 141 for 5 x 5, and 230 with stride 2, where weights are loaded for each row.
+    of two channels, and 133 with stride 2; 141 for 5 x 5, and 200 with stride 2, where weights are loaded for each row.
     """
     (T, R, S), (_, sh, sw) = problem.kernel_size, problem.stride
     dh, dw = problem.dilation[1:]
     rows = min((mr - 1) * sh + (R - 1) * dh + 1, mr * R)
     if _whole(problem, nv, parts, lanes):
-        return T * R * S * mr, (3 if sw > 1 and R * S > MOST_SPLATS else 1.5) * T * rows * S * parts
+        return T * R * S * mr, (2 if sw > 1 and R * S > MOST_SPLATS else 1.5) * T * rows * S * parts
     if sw == 1 and R * S > MOST_SPLATS:
         return T * R * S * mr * nv, 1.1 * T * rows * S * nv
     shuffles = shuffle_count(S, sw, dw, lanes) * nv
@@ -257,10 +257,12 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
     _, R, S = problem.kernel_size
-    # Beside the taps of larger kernels with a stride, 16 registers do not hold two vectors of accumulators.
-    most_nv = 2 if R * S <= MOST_SPLATS or problem.stride[2] == 1 or machine.registers >= 32 else 1
+    # The weights of larger kernels with a stride are loaded for every row. Beside them 16 registers do not hold two
+    # vectors of accumulators; and twice as many loads for two channels cost more than a tile for each.
+    many_loads = R * S > MOST_SPLATS and problem.stride[2] > 1
+    most_nv = 1 if many_loads and machine.registers < 32 else 2
     tiles = [tile for tile in TILES[machine.tiles] if tile[1] <= most_nv]
-    tiles = [tile for tile in tiles if tile[2] == 1 or _whole(problem, *tile[1:], lanes)]
+    tiles = [tile for tile in tiles if tile[2] == 1 or (_whole(problem, *tile[1:], lanes) and not many_loads)]
 
     def cost(tile: tuple[int, int, int]) -> float:
         return _tiles(problem, *tile, lanes) * (55 + sum(_tile_cost(problem, *tile, lanes)))
