@@ -12,7 +12,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.typing.templates import signature
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from numbaconv.arguments import Axes
 from numbaconv.problem import ConvProblem
@@ -137,6 +137,12 @@ def _steps_inside(first: int, step: int, count: int, size: int) -> tuple[int, in
 
 #: Jitted, for kernels to call.
 steps_inside: Dispatcher = jit(_steps_inside)
+
+
+@register_jitable
+def inputs_seen(outputs: int, stride: int, taps: int, dilation: int) -> int:
+    """Inputs along an axis, from the first to the last that so many neighbouring outputs see; kernels call it, too."""
+    return (outputs - 1) * stride + (taps - 1) * dilation + 1
 
 
 def ceil_div(a: int, b: int) -> int:

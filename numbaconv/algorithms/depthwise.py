@@ -17,11 +17,11 @@ from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.algorithms.depthwise_narrow import Pair, narrow_kernel
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work, share
-from numbaconv.geometry import ceil_div, even_block, locate, read, spatial
+from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.correlate import MOST_SPLATS, MOST_STRIDE, correlate, shuffle_count
+from numbaconv.simd.correlate import MOST_STRIDE, correlate, shuffle_count, weights_order
 from numbaconv.simd.tile import add_to_rows, clip, zeros
 from numbaconv.simd.tile_memory import TO_WRITE, fence, prefetch_rows, store_part, store_tile, stream_tile
 from numbaconv.workspace import LINE
@@ -66,7 +66,7 @@ class Settings(NamedTuple):
 
 @functools.cache
 def _kernel(
-    mr: int, nv: int, lanes: int, R: int, S: int, unrolled: Pair, strides: Pair, dilations: Pair, always_masked: bool,
+    mr: int, nv: int, lanes: int, taps: Pair, unrolled: Pair, strides: Pair, dilations: Pair, always_masked: bool,
     across: int, ahead: int, short_rows: bool, far: bool,
 ) -> Dispatcher:  # fmt: skip
     """The kernel for tiles of ``mr`` by ``nv``, that unrolls (rows, columns) of the kernel.
@@ -79,11 +79,12 @@ def _kernel(
     are cheap all tiles are masked, which halves the code; else those at the image's edges are.
     """
     nr = nv * lanes
+    R, S = taps
     unrolled_r, unrolled_s = unrolled
     sh, sw = strides
     dh, dw = dilations
     seen_columns = _seen_columns(nr, lanes, unrolled_s, sw, dw)
-    seen_rows = (mr - 1) * sh + (R - 1) * dh + 1
+    seen_rows = inputs_seen(mr, sh, R, dh)
 
     def depthwise(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of rows and columns of some groups. ``x`` is NGDHW, ``w`` (G K)1TRS, ``y`` N(G K)OPQ.
@@ -214,7 +215,7 @@ def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatch
     long_rows = problem.out_size[2] >= _STREAMED_TILES * nv * lanes
     far = ahead > 0 and long_rows and prod(problem.output_shape) * ITEM_SIZE[problem.dtype] >= _STREAMED_BYTES
     return _kernel(
-        mr, nv, lanes, *problem.kernel_size[1:], unrolled, strides, dilations, always_masked, across, ahead, short_rows,
+        mr, nv, lanes, problem.kernel_size[1:], unrolled, strides, dilations, always_masked, across, ahead, short_rows,
         far,
     )  # fmt: skip
 
@@ -243,10 +244,10 @@ def _tile_cost(problem: ConvProblem, mr: int, nv: int, parts: int, lanes: int) -
     """
     (T, R, S), (_, sh, sw) = problem.kernel_size, problem.stride
     dh, dw = problem.dilation[1:]
-    rows = min((mr - 1) * sh + (R - 1) * dh + 1, mr * R)
+    rows, order = min(inputs_seen(mr, sh, R, dh), mr * R), weights_order(R * S, sw)
     if _whole(problem, nv, parts, lanes):
-        return T * R * S * mr, (2 if sw > 1 and R * S > MOST_SPLATS else 1.5) * T * rows * S * parts
-    if sw == 1 and R * S > MOST_SPLATS:
+        return T * R * S * mr, (2 if order == "by rows" else 1.5) * T * rows * S * parts
+    if order == "by columns":
         return T * R * S * mr * nv, 1.1 * T * rows * S * nv
     shuffles = shuffle_count(S, sw, dw, lanes) * nv
     return T * R * S * mr * nv, 2.75 * T * rows * max(nv, shuffles)
@@ -259,7 +260,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     _, R, S = problem.kernel_size
     # The weights of larger kernels with a stride are loaded for every row. Beside them 16 registers do not hold two
     # vectors of accumulators; and twice as many loads for two channels cost more than a tile for each.
-    many_loads = R * S > MOST_SPLATS and problem.stride[2] > 1
+    many_loads = weights_order(R * S, problem.stride[2]) == "by rows"
     most_nv = 1 if many_loads and machine.registers < 32 else 2
     tiles = [tile for tile in TILES[machine.tiles] if tile[1] <= most_nv]
     tiles = [tile for tile in tiles if tile[2] == 1 or (_whole(problem, *tile[1:], lanes) and not many_loads)]
@@ -273,10 +274,10 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         ahead = _AHEAD if pixels >= machine.l2 * (_FAR if wasteful else 1) else 0
         block_q = even_block(Q, _MOST_COLUMNS, nv * lanes // parts)
         block_p = even_block(P, max(mr, _BLOCK_OUTPUTS // block_q), mr)
-        tasks = problem.batch * problem.groups * O * ceil_div(P, block_p) * ceil_div(Q, block_q)
-        while tasks < 4 * threads and block_p > 2 * mr:
+        columns = problem.batch * problem.groups * O * ceil_div(Q, block_q)
+        while columns * ceil_div(P, block_p) < 4 * threads and block_p > 2 * mr:
             block_p = ceil_div(ceil_div(block_p, 2), mr) * mr
-            tasks = problem.batch * problem.groups * O * ceil_div(P, block_p) * ceil_div(Q, block_q)
+        tasks = columns * ceil_div(P, block_p)
         # A task of less than some 8 thousand outputs is mostly the cost of being one.
         outputs = block_p * block_q * problem.out_channels // problem.groups
         block_g = max(1, min(problem.groups, ceil_div(8192, outputs), tasks // (4 * threads)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from numbaconv.algorithms.algorithm import Array
-from numbaconv.geometry import locate, read
+from numbaconv.geometry import inputs_seen, locate, read
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.correlate import correlate_whole
 from numbaconv.simd.tile import add_to_rows, clip, first_part, next_part, zeros
@@ -25,7 +25,7 @@ def narrow_kernel(
     A tile is ``mr`` rows by a vector of ``parts`` channels; ``taps`` are (T, R, S), and all R x S are unrolled.
     """
     T, R, S = taps
-    seen_rows = (mr - 1) * strides[0] + (R - 1) * dilations[0] + 1
+    seen_rows = inputs_seen(mr, strides[0], R, dilations[0])
 
     def depthwise(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of rows of some groups. ``x`` is NGDHW, ``w`` (G K)1TRS, ``y`` N(G K)OPQ.

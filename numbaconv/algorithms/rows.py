@@ -124,7 +124,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 
     def cost(tile: tuple[int, int]) -> float:
         mr, nv = tile
-        return -(-K // mr) * -(-Q // (nv * lanes)) * (tile_cost(mr, nv) + 60)
+        return ceil_div(K, mr) * ceil_div(Q, nv * lanes) * (tile_cost(mr, nv) + 60)
 
     tiles = sorted((tile for tile in TILES[machine.tiles] if tile[0] <= K), key=cost)
     images = max(1, problem.batch) * problem.groups * O

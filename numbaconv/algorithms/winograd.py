@@ -33,7 +33,7 @@ from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cooktoom import amplification, point_count, tile_sizes
 from numbaconv.cost import FMA_PER_CYCLE, MEMORY_BYTES, STREAM_BYTES, TILE_OVERHEAD, Work, share
-from numbaconv.geometry import ceil_div, even_block, locate, read
+from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -158,8 +158,8 @@ def _kernel(
         p0 = p_task * g.block_p * tall
         q0 = q_task * g.block_q * wide
         tiles = height // mh * (width // mw)
-        rows = (height - 1) * sh + (R - 1) * dh + 1
-        columns = (width - 1) * sw + (S - 1) * dw + 1
+        rows = inputs_seen(height, sh, R, dh)
+        columns = inputs_seen(width, sw, S, dw)
         pitch = g.pitch
         stage(
             x, g.H * g.W, (n * g.G + group) * C * g.H * g.W, g.H, g.W, p0 * g.stride_h - g.pad_h, g.stride_h // sh,
@@ -170,8 +170,8 @@ def _kernel(
         padded_tiles = max(g.block_p * dh * g.block_q * dw, mr)
         plane = ((padded_tiles * pitch + line - 1) // line | 1) * line
         product_plane = ((padded_tiles * nr + line - 1) // line | 1) * line
-        most_rows = (g.block_p * tall - 1) * sh + (R - 1) * dh + 1
-        most_columns = (g.block_q * wide - 1) * sw + (S - 1) * dw + 1
+        most_rows = inputs_seen(g.block_p * tall, sh, R, dh)
+        most_columns = inputs_seen(g.block_q * wide, sw, S, dw)
         transformed = most_rows * most_columns * pitch
         products = transformed + nh * nw * plane
         outputs = products + nh * nw * product_plane
@@ -252,7 +252,7 @@ def _sizes(problem: ConvProblem, settings: Settings, machine: Machine) -> tuple[
     pitch = _pitch(problem, machine)
     tiles = max(block_p * dh * block_q * dw, mr)
     height, width = block_p * dh * mh, block_q * dw * mw
-    staged = ((height - 1) * sh + (R - 1) * dh + 1) * ((width - 1) * sw + (S - 1) * dw + 1) * pitch
+    staged = inputs_seen(height, sh, R, dh) * inputs_seen(width, sw, S, dw) * pitch
     planes = points * sum((ceil_div(tiles * each, line) | 1) * line for each in (pitch, nv * lanes))
     outputs = (height * width + max(points, lanes)) * lanes
     return staged + planes + outputs, pitch

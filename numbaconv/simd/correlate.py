@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from llvmlite import ir
 from numba.core import types
@@ -19,9 +19,10 @@ from numbaconv.simd import emit
 from numbaconv.simd.types import Tile, Vec
 from numbaconv.simd.vec import Lowering
 
-#: Weights that stay in registers as splats. With more of them and unit stride, taking a column of the kernel after the
-#: other takes 19 % off 7 x 7 at 28 x 28, and 20 % off 5 x 5.
-MOST_SPLATS = 9
+#: How the weights of a kernel are had, see `weights_order`.
+Order = Literal["kept", "by columns", "by rows"]
+#: Weights that stay in registers as splats.
+_MOST_SPLATS = 9
 #: Column stride beyond which too many vectors would be loaded for one.
 MOST_STRIDE = 8
 
@@ -114,6 +115,17 @@ def shuffle_count(taps: int, stride: int, dilation: int, lanes: int) -> int:
     return sum((s * dilation % lanes + (lanes - 1) * stride) // lanes for s in range(taps))
 
 
+def weights_order(taps: int, stride: int) -> Order:
+    """How a kernel of so many taps and such a stride of columns has its weights: `kept` in registers, all of them.
+
+    Or, where these do not suffice, loaded for each input row; but with unit stride once, for all output rows: to take a
+    column of the kernel after the other, for which rows are loaded again, takes 19 % off 7 x 7 at 28 x 28.
+    """
+    if taps <= _MOST_SPLATS:
+        return "kept"
+    return "by columns" if stride == 1 else "by rows"
+
+
 def _line_or_blank(
     builder: ir.IRBuilder, line: ir.Value, blank: ir.Value, number: ir.Value, height: ir.Value
 ) -> ir.Value:
@@ -133,9 +145,8 @@ class _Kernel(NamedTuple):
         return cls(*(tuple(item.literal_value for item in pair) for pair in literals))
 
     @property
-    def many_taps(self) -> bool:
-        """Whether there are more weights than can stay in registers."""
-        return self.taps[0] * self.taps[1] > MOST_SPLATS
+    def order(self) -> Order:
+        return weights_order(self.taps[0] * self.taps[1], self.strides[1])
 
     def rows_seen(self, rows: int) -> int:
         """Input rows that so many output rows see."""
@@ -147,22 +158,21 @@ _Sight = Callable[[int, int, ir.Value], list[ir.Value]]
 
 
 def _sum(
-    builder: ir.IRBuilder, tile: Tile, value: ir.Value, kernel: _Kernel, weights: list[ir.Value], see: _Sight,
-    by_columns: bool,
-) -> ir.Value:  # fmt: skip
+    builder: ir.IRBuilder, tile: Tile, value: ir.Value, kernel: _Kernel, weights: list[ir.Value], see: _Sight
+) -> ir.Value:
     """The tile ``value`` with the sum over the taps added; ``weights`` points to a kernel for each part of a vector.
 
-    An input row after the other is seen by all output rows and taps; or ``by_columns`` all rows by one column of taps
-    after the other, with one weight for all output rows.
+    An input row after the other is seen by all output rows and taps; or all rows by one column of taps after the other,
+    with one weight for all output rows.
     """
     (R, S), (sh, _), (dh, _) = kernel
 
     def weight(r: int, s: int) -> ir.Value:
         at = [ir.Constant(emit.I32, r * S + s)]
-        return emit.load_splats(builder, tile.vec, [builder.gep(each, at) for each in weights])
+        return emit.load_splat(builder, tile.vec, *(builder.gep(each, at) for each in weights))
 
     last = builder.extract_value(value, 0)
-    if by_columns:
+    if kernel.order == "by columns":
         for s in range(S):
             for r in range(R):
                 factor = weight(r, s)
@@ -170,7 +180,7 @@ def _sum(
                     value = emit.fma_row(builder, tile, value, m, factor, see(s, m * sh + r * dh, last))
                 last = builder.extract_value(value, tile.index(tile.rows - 1, 0))
         return value
-    splats = None if kernel.many_taps else {(r, s): weight(r, s) for r in range(R) for s in range(S)}
+    splats = {(r, s): weight(r, s) for r in range(R) for s in range(S)} if kernel.order == "kept" else None
     for i in range(kernel.rows_seen(tile.rows)):
         pairs = [(m, (i - m * sh) // dh) for m in range(tile.rows) if (i - m * sh) % dh == 0]
         pairs = [(m, r) for m, r in pairs if 0 <= r < R]
@@ -204,7 +214,7 @@ def correlate(
     """
     kernel = _Kernel.of(taps, strides, dilations)
     (_, S), (_, sw), (_, dw) = kernel
-    by_columns = sw == 1 and kernel.many_taps
+    by_columns = kernel.order == "by columns"
     seen = _Row(tile.vec, tile.vectors, *((1, 1, 1) if by_columns else (S, sw, dw)))
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
@@ -236,7 +246,7 @@ def correlate(
                 loaded[i, left] = seen.load(builder, line, masks(left))
             return seen.under_tap(builder, loaded[i, left], tap)
 
-        return _sum(builder, tile, value, kernel, [weights], see, by_columns)
+        return _sum(builder, tile, value, kernel, [weights], see)
 
     return signature(tile, tile, w, w_off, x, x_off, ld, window, blank, taps, strides, dilations, inside), lower
 
@@ -280,7 +290,7 @@ def correlate_whole(
                 loaded[i] = seen.load(builder, [emit.after(builder, line, last) for line in lines[i]], mask)
             return seen.under_tap(builder, loaded[i], s)
 
-        return _sum(builder, tile, value, kernel, weights, see, kernel.many_taps and kernel.strides[1] == 1)
+        return _sum(builder, tile, value, kernel, weights, see)
 
     operands = (tile, w, w_off, w_step, x, x_off, x_step, ld, window, blank, taps, strides, dilations, rows)
     return signature(tile, *operands), lower

@@ -96,9 +96,12 @@ def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
-def load_splat(builder: ir.IRBuilder, vec: Vec, pointer: ir.Value) -> ir.Value:
-    """One element in every lane."""
-    return splat(builder, builder.load(pointer, align=vec.itemsize), vec.lanes)
+def load_splat(builder: ir.IRBuilder, vec: Vec, *pointers: ir.Value) -> ir.Value:
+    """One element in every lane; or two, each in all lanes of an equal part of the vector."""
+    undefined, lane = ir.Constant(vec.llvm, ir.Undefined), ir.Constant(I32, 0)
+    firsts = [builder.insert_element(undefined, builder.load(p, align=vec.itemsize), lane) for p in pointers]
+    sources = [k * len(pointers) // vec.lanes * vec.lanes for k in range(vec.lanes)]
+    return shuffle(builder, firsts[0], firsts[-1], sources)
 
 
 def store_lanes(builder: ir.IRBuilder, vec: Vec, value: ir.Value, pointer: ir.Value, count: int) -> None:
@@ -170,14 +173,6 @@ def join(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
         lanes = list(range(2 * vectors[0].type.count))
         vectors = [shuffle(builder, *pair, lanes) for pair in zip(vectors[::2], vectors[1::2], strict=True)]
     return vectors[0]
-
-
-def load_splats(builder: ir.IRBuilder, vec: Vec, pointers: list[ir.Value]) -> ir.Value:
-    """One element or two, each in all lanes of an equal part of the vector."""
-    undefined, lane = ir.Constant(vec.llvm, ir.Undefined), ir.Constant(I32, 0)
-    firsts = [builder.insert_element(undefined, builder.load(p, align=vec.itemsize), lane) for p in pointers]
-    sources = [k * len(pointers) // vec.lanes * vec.lanes for k in range(vec.lanes)]
-    return shuffle(builder, firsts[0], firsts[-1], sources)
 
 
 def opaque(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
