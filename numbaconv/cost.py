@@ -31,11 +31,13 @@ CALL_SECONDS = 6e-6
 START_SECONDS = 5e-6
 
 
-def busiest(whole: float, parts: float, part: float, threads: int) -> float:
-    """Tasks' worth of time until the last thread is done.
+def busiest(threads: int, pieces: int, length: int, block: int) -> float:
+    """Tasks' worth of time until the last thread is done: of so many ``pieces``, each a length cut into blocks."""
+    return _drawn(pieces * (length // block), pieces * (length % block > 0), length % block / block, threads)
 
-    Threads draw ``whole`` tasks one by one, and after them ``parts`` shorter ones, which take ``part`` of a task.
-    """
+
+def _drawn(whole: float, parts: float, part: float, threads: int) -> float:
+    """The same of ``whole`` tasks, drawn one by one, and of ``parts`` after them that take ``part`` of a task each."""
     rounds = math.ceil(whole / threads)
     beyond = parts - (rounds * threads - whole)  # short ones that find no thread idle in the last round
     return rounds + part * math.ceil(max(0.0, beyond) / threads)
@@ -53,7 +55,7 @@ def share(threads: int, images: int, *cuts: tuple[int, int]) -> float:
     if not work:
         return 1.0
     short = tasks - whole
-    return busiest(whole, short, (work - whole) / short if short else 0.0, threads) / work
+    return _drawn(whole, short, (work - whole) / short if short else 0.0, threads) / work
 
 
 class Work(NamedTuple):

@@ -243,8 +243,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
         q = min(most, ceil_div(pairs * images, rounds * threads))
         k = ceil_div(panels, pieces_k)
         task = q * staged + k * max(q * steps, panel_cycles) + _TASK_CYCLES
-        others = images * ceil_div(panels, k)
-        return busiest(others * (pairs // q), others * (pairs % q > 0), pairs % q / q, threads) * task, q, k
+        return busiest(threads, images * ceil_div(panels, k), pairs, q) * task, q, k
 
     pieces = [pieces for pieces in dict.fromkeys((1, threads, 2 * threads)) if pieces <= panels]
     ways = [cut(rounds, pieces_k) for rounds in (1, 2, 3, 4, 8) for pieces_k in pieces]
