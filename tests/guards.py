@@ -36,7 +36,10 @@ def in_nan(values: Array) -> Array:
 
 
 def between_pages(values: Array, at_end: bool) -> Array:
-    """A copy that starts, or ends, at the edge of memory that can be read: one element more is a segmentation fault."""
+    """A copy that starts, or ends, at the edge of memory that can be read: one element more is a segmentation fault.
+
+    At its other side are a few NaN.
+    """
     page = mmap.PAGESIZE
     length = -(-values.nbytes // page) * page
     memory = mmap.mmap(-1, length + 2 * page)
@@ -46,6 +49,7 @@ def between_pages(values: Array, at_end: bool) -> Array:
         if libc.mprotect(ctypes.c_void_p(edge), ctypes.c_size_t(page), 0) != 0:
             raise OSError(ctypes.get_errno(), "mprotect")
     start = page + (length - values.nbytes if at_end else 0)
+    whole[page : page + length] = 255  # all bits set are a NaN of either type
     array = whole[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
     array[...] = values
     return array

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from grids import PROBLEMS
-from guards import Guarded, in_nan
+from guards import Guarded, between_pages
 from naive import Array, operands, solve
 
 from numbaconv.algorithms import ALGORITHMS, depthwise
@@ -85,9 +85,10 @@ def assert_right(result: Array, plan: Plan, expected: Array, scale: float) -> No
 
 
 def run(plan: Plan, x: Array, w: Array, bias: Array) -> Array:
-    """Run a plan on flat operands in the middle of NaN, and return its result, which was NaN in a guard zone."""
+    """Run a plan on flat operands behind which nothing can be read, and NaN before; the result was NaN, and guarded."""
     y = Guarded(np.full(plan.problem.output_shape, nan, plan.problem.dtype))
-    plan.run(in_nan(x.ravel()), in_nan(w.ravel()), in_nan(bias), y.array.reshape(-1))
+    x, w, bias = (between_pages(operand.ravel(), at_end=True) for operand in (x, w, bias))
+    plan.run(x, w, bias, y.array.reshape(-1))
     y.check()
     return y.array
 

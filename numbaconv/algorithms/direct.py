@@ -103,9 +103,9 @@ def _pitch(problem: ConvProblem) -> int:
 def _in_place(problem: ConvProblem, mr: int) -> bool:
     """Whether pixels are broadcast from the input where it lies: those of a pointwise problem, a row for each channel.
 
-    Not of images so small that a tile would reach beyond, nor of those whose channels would meet in a few sets of the
-    caches: 256 to 64 of float64 at 56 x 56, where 32 channels share a set, are better staged. In float32, reading them
-    in place takes 13 % off, and 14 % off 384 to 64 channels at 14 x 14.
+    Not of images smaller than a tile, which would reach beyond, nor of those whose channels would meet in a few sets of
+    the caches: 256 to 64 of float64 at 56 x 56, where 32 channels share a set, are better staged. In float32, reading
+    them in place takes 13 % off, and 14 % off 384 to 64 channels at 14 x 14.
     """
     Q = spatial(problem)[1][2]
     return is_pointwise(problem) and Q >= mr and Q * ITEM_SIZE[problem.dtype] % 512 != 0
@@ -141,8 +141,8 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_w
         ``workspace`` the staged block [T][rows][columns][pitch] comes first, and behind it, where C is cut, the
         block's unfinished tiles. A row's last tile overlaps the one before, so that it is a whole one; tiles of rows
         shorter than ``mr`` broadcast the workspace's slack and do not store it. With ``in_place`` nothing is staged,
-        and ``x`` is read as [N][C][Q]; with ``ahead``, pixels two tiles further on are asked for, and with
-        ``asks_to_write`` outputs before their products.
+        ``x`` is read as [N][C][Q], and the tile of a block shorter than ``mr`` overlaps the block before; with
+        ``ahead``, pixels two tiles further on are asked for, and with ``asks_to_write`` outputs before their products.
         """
         g = read(geometry)
         C, K, T, R, S = g.C, g.K, g.T, g.R, g.S
@@ -186,7 +186,7 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_w
                     # Rows of the kernel that see padding only are left out: a tenth of 3 x 3 over 7 rows.
                     r_begin, r_end = steps_inside((p0 + p) * g.stride_h - g.pad_h, g.dilation_h, R, g.H)
                     for q_tile in range(0, bq, mr):
-                        q = max(0, min(q_tile, bq - mr))
+                        q = max(-q0 if in_place else 0, min(q_tile, bq - mr))
                         acc = zeros(x, mr, nv, lanes)
                         channel = (n * g.G + group) * K + k
                         at = ((channel * g.O + o) * g.P + p0 + p) * g.Q + q0 + q
