@@ -163,15 +163,18 @@ def test_other_machines(name: str, problem: ConvProblem, machine: Machine, dtype
 
 @dtypes
 @pytest.mark.parametrize("offset", [0, 1, 12])
-def test_outputs_written_past_the_caches(offset: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever cache line they begin in, and with a block that ends within a tile."""
+@pytest.mark.parametrize("block_q", [80, 64, 40, 7])
+def test_outputs_written_past_the_caches(
+    block_q: int, offset: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever cache line they begin in, and with blocks that end within a tile, or within a vector."""
     monkeypatch.setattr(depthwise, "_STREAMED_BYTES", 0)
     monkeypatch.setattr(depthwise, "_STREAMED_TILES", 1)
     problem = ConvProblem.from_shapes((2, 3, 9, 80), (3, 1, 3, 3), padding=1, groups=3, dtype=dtype)
     x, w, bias = operands(problem)
     expected = solve(problem, x, w, bias)
     for settings in ALGORITHMS["depthwise"].candidates(problem, this_machine(), 2):
-        plan = make_plan(problem, "depthwise", settings._replace(ahead=1), this_machine())
+        plan = make_plan(problem, "depthwise", settings._replace(ahead=1, block_q=block_q), this_machine())
         y = Guarded(np.full(offset + expected.size, nan, dtype))
         plan.run(x.ravel(), w.ravel(), bias, y.array[offset:])
         np.testing.assert_array_equal(y.array[:offset], nan)

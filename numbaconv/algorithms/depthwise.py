@@ -67,13 +67,13 @@ class Settings(NamedTuple):
 @functools.cache
 def _kernel(
     mr: int, nv: int, lanes: int, taps: Pair, unrolled: Pair, strides: Pair, dilations: Pair, always_masked: bool,
-    across: int, ahead: int, short_rows: bool, far: bool,
+    ahead: int, short_rows: bool, past_caches: bool,
 ) -> Dispatcher:  # fmt: skip
     """The kernel for tiles of ``mr`` by ``nv``, that unrolls (rows, columns) of the kernel.
 
-    Of a row of tiles ``across`` are taken before the next row's. Pixels are asked for ``ahead`` tiles before their own;
-    and so are outputs of ``short_rows``: 64 images of 56 x 56 took 5.0 ms before that, and 3.2 so. 1024 x 1024 took
-    0.18 ms, and would take 0.20. If ``far``, outputs whose rows are whole vectors are written past the caches.
+    Pixels are asked for ``ahead`` tiles before their own; and so are outputs of ``short_rows``: 64 images of 56 x 56
+    took 5.0 ms before that, and 3.2 so. 1024 x 1024 took 0.18 ms, and would take 0.20. Outputs whose rows are whole
+    vectors are written ``past_caches``.
 
     Strides and dilations are (vertical, horizontal); dilations are ones where a single tap is unrolled. Where masks
     are cheap all tiles are masked, which halves the code; else those at the image's edges are.
@@ -104,8 +104,11 @@ def _kernel(
         k_end = min(g.G * K, k_begin + g.block_g * K)
         workspace[:] = 0
         row_tiles = (bq + nr - 1) // nr
+        # Of a narrow image in the caches the columns are outermost: what is masked off is then the same for many tiles.
+        across = 1 if short_rows and ahead == 0 else row_tiles + 1
         # The first tile of a row ends where vectors of y are at multiples of their size, and the others begin there.
-        streams = far and g.Q % lanes == 0
+        whole = g.Q % lanes == 0 and (g.block_q % lanes == 0 or g.block_q >= g.Q)
+        streams = past_caches and whole
         ragged = -(y.ctypes.data // y.itemsize) % lanes if streams else 0
         front = o * g.stride_d - g.pad_d
         for q_begin in range(0, bq, across * nr):
@@ -209,14 +212,12 @@ def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatch
         return narrow_kernel(mr, parts, lanes, problem.kernel_size, strides, problem.dilation[1:], width, pad, ahead)
     unrolled, dilations = _unrolled(problem)
     always_masked = lanes * ITEM_SIZE[problem.dtype] == 64
-    # Of a narrow image in the caches the columns are outermost: what is masked off is then the same for many tiles.
-    short_rows = problem.out_size[2] <= 2 * nv * lanes
-    across = 1 if short_rows and ahead == 0 else _MOST_COLUMNS
-    long_rows = problem.out_size[2] >= _STREAMED_TILES * nv * lanes
-    far = ahead > 0 and long_rows and prod(problem.output_shape) * ITEM_SIZE[problem.dtype] >= _STREAMED_BYTES
+    Q = spatial(problem)[1][2]
+    short_rows, long_rows = Q <= 2 * nv * lanes, Q >= _STREAMED_TILES * nv * lanes
+    past_caches = ahead > 0 and long_rows and prod(problem.output_shape) * ITEM_SIZE[problem.dtype] >= _STREAMED_BYTES
     return _kernel(
-        mr, nv, lanes, problem.kernel_size[1:], unrolled, strides, dilations, always_masked, across, ahead, short_rows,
-        far,
+        mr, nv, lanes, problem.kernel_size[1:], unrolled, strides, dilations, always_masked, ahead, short_rows,
+        past_caches,
     )  # fmt: skip
 
 
