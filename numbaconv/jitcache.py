@@ -12,7 +12,6 @@ import hashlib
 import os
 import pickle
 import platform
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,8 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from numbaconv.files import replaced
+
 _PACKAGE = Path(__file__).parent
 _KERNEL_SOURCES = (
     "jitcache.py",
@@ -34,7 +35,9 @@ _KERNEL_SOURCES = (
     "team.py",
     "parallel.py",
     "geometry.py",
+    "workspace.py",
     "cooktoom.py",
+    "peak.py",
     "simd/*.py",
     "algorithms/*.py",
 )
@@ -115,11 +118,11 @@ class KernelCache(_Cache):
         path = self._path(sig)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            with replaced(path) as file:
                 file.write(dumps(data._reduce()))
-            os.replace(file.name, path)
         except OSError as error:
-            _warn_once(f"compiled kernels are not kept, each process compiles again: {error}")
+            why = f"{path.parent}: {error.strerror or error}"
+            _warn_once(f"compiled kernels are not kept, each process compiles again: {why}")
 
     def enable(self) -> None:
         """It is always on."""

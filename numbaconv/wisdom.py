@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import os
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import filelock
 
+from numbaconv.files import check_replaceable, replaced
 from numbaconv.jitcache import kernel_fingerprint, user_cache_dir
 from numbaconv.machine import this_machine
 from numbaconv.problem import ConvProblem
@@ -134,7 +134,7 @@ def remember(record: Record) -> None:
 
 
 def save(path: str | os.PathLike[str] | None = None) -> Path:
-    """Write all wisdom to a file, together with what the file already holds.
+    """Write all wisdom to a file, together with the wisdom that it already holds.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def save(path: str | os.PathLike[str] | None = None) -> Path:
     Raises
     ------
     OSError
-        If it cannot be written.
+        If it cannot be written, or holds anything but wisdom, which would be lost.
 
     Examples
     --------
@@ -192,7 +192,12 @@ def load(path: str | os.PathLike[str]) -> int:
 
 
 def clear() -> None:
-    """Forget all wisdom, in memory and in the user's wisdom file.
+    """Forget all wisdom, in memory and in the user's wisdom file, lines that are none included.
+
+    Raises
+    ------
+    OSError
+        If that file holds no wisdom at all but something else; nothing is forgotten then.
 
     Examples
     --------
@@ -201,12 +206,20 @@ def clear() -> None:
     >>> nc.wisdom.records()
     []
     """
+    path = default_path()
+    check_replaceable(path)
+    try:
+        found, foreign = _parse(path)
+    except (FileNotFoundError, NotADirectoryError):
+        found, foreign = [], []
+    if foreign and not found:
+        raise _foreign(path, foreign)
     with _memory.lock:
         _memory.records.clear()
         _memory.loaded = True
         _memory.generation += 1
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            default_path().unlink()
+            path.unlink()
 
 
 def _read_if_there(path: Path) -> list[Record]:
@@ -220,18 +233,48 @@ def _read_if_there(path: Path) -> list[Record]:
         return []
 
 
-def _read(path: Path) -> list[Record]:
-    lines = path.read_bytes().splitlines()
+def _parse(path: Path) -> tuple[list[Record], list[int]]:
+    """The records of a file, and the numbers of lines that are neither one nor blank."""
     found, foreign = [], []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             found.append(Record(**json.loads(line)))
         except (ValueError, TypeError, AttributeError, RecursionError):
-            foreign += [str(number)] if line.strip() else []
+            foreign += [number] if line.strip() else []
+    return found, foreign
+
+
+def _foreign(path: Path, lines: list[int]) -> OSError:
+    return FileExistsError(f"{path}: is there and holds something else (line {lines[0]}); it is left alone")
+
+
+def _read(path: Path) -> list[Record]:
+    found, foreign = _parse(path)
     if foreign:
-        first = ", ".join(foreign[:5]) + ("" if len(foreign) <= 5 else ", ...")
+        first = ", ".join(map(str, foreign[:5])) + ("" if len(foreign) <= 5 else ", ...")
         message = f"{path}: skipped {len(foreign)} that are no wisdom records (line {first})"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
+    return found
+
+
+def check_target(path: Path) -> list[Record]:
+    """The records of a file that wisdom is to be written to, whose folder is made; none where there is no such file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or holds anything but wisdom, which would be lost.
+    """
+    check_replaceable(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{path.parent}: wisdom cannot be written there")
+    try:
+        found, foreign = _parse(path)
+    except FileNotFoundError:
+        return []
+    if foreign:
+        raise _foreign(path, foreign)
     return found
 
 
@@ -240,16 +283,7 @@ def _write(path: Path, additions: Iterable[Record]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{path}.lock", timeout=10):
         merged = _Memory()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # it was warned of when it was read
-            merged.merge(_read_if_there(path))
+        merged.merge(check_target(path))
         merged.merge(additions)
-        lines = [json.dumps(asdict(record)) + "\n" for record in merged.records.values()]
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.writelines(lines)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with replaced(path) as file:
+            file.writelines(f"{json.dumps(asdict(record))}\n".encode() for record in merged.records.values())

@@ -164,8 +164,8 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN)
-def test_foreign_lines_are_skipped_and_kept_out(foreign: bytes, user_file: Path, tmp_path: Path) -> None:
-    """With a warning that says where they are, once."""
+def test_foreign_lines_are_skipped_and_left_alone(foreign: bytes, user_file: Path, tmp_path: Path) -> None:
+    """With a warning that says where they are, once; the file is not written to, since they would be lost."""
     before, after = variants(2)
     mixed = tmp_path / "mixed"
     mixed.write_bytes(
@@ -175,8 +175,32 @@ def test_foreign_lines_are_skipped_and_kept_out(foreign: bytes, user_file: Path,
         assert wisdom.load(mixed) == 2
     assert len(caught) == 1
     assert wisdom.records() == [before, after]
-    wisdom.save(mixed)
-    assert lines(mixed) == [asdict(before), asdict(after)]
+    held = mixed.read_bytes()
+    with pytest.raises(FileExistsError, match=r"mixed: is there and holds something else \(line 3\)"):
+        wisdom.save(mixed)
+    assert mixed.read_bytes() == held
+
+
+def test_a_user_file_of_something_else_is_left_alone(user_file: Path) -> None:
+    user_file.parent.mkdir(exist_ok=True)
+    user_file.write_text("my notes\n")
+    with pytest.warns(RuntimeWarning, match="is not kept on disk: .* holds something else"):
+        wisdom.remember(RECORD)
+    with pytest.raises(FileExistsError, match="holds something else"):
+        wisdom.clear()
+    assert user_file.read_text() == "my notes\n"
+    assert wisdom.records() == [RECORD]
+    user_file.unlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among files")
+def test_what_is_no_file_is_left_alone(user_file: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match="pipe: expected a file to write to, got a device"):
+        wisdom.save(tmp_path / "pipe")
+    with pytest.raises(IsADirectoryError, match="got a folder"):
+        wisdom.save(tmp_path)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_empty_file(user_file: Path) -> None:

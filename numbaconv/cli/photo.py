@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from numbaconv.files import replaced
 
 Array = np.ndarray[Any, Any]
 
@@ -102,11 +103,5 @@ def write_photo(picture: Array, path: Path) -> None:
     from PIL import Image
 
     image = Image.fromarray(np.clip(np.rint(picture), 0, 255).astype(np.uint8))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # Pillow leaves half a file behind when it fails, so it gets one of its own.
-        with temporary.open("xb") as file:
-            image.save(file, _format(path))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced(path) as file:  # Pillow leaves half a file behind when it fails
+        image.save(file, _format(path))

@@ -12,7 +12,6 @@ from numbaconv.cli.common import Accuracy, AsJson, Batch, Dtype, Sources, Thread
 from numbaconv.cli.progress import LayerProgress
 from numbaconv.cli.tuning import tune_layers
 from numbaconv.cli.tuning_report import print_report, tuning_report
-from numbaconv.cli.wisdom import check_target
 from numbaconv.peak import measured_peak
 
 _EFFORTS = wisdom.EFFORTS[1:]
@@ -48,7 +47,7 @@ def tune(
     if budget is not None and not budget > 0:
         raise ValueError(f"budget: expected a positive number of seconds, got {budget}")
     if save is not None:
-        check_target(save)
+        wisdom.check_target(save)
     layers = load_layers(sources, batch=batch, dtype=dtype, accuracy=accuracy)
     count = use_threads(threads)
     before = _version_of(wisdom.default_path())
@@ -59,11 +58,17 @@ def tune(
     kept = tuning.measured == 0 or _version_of(wisdom.default_path()) != before
     report = tuning_report(tuning, peak)
     report["wisdom"] = str(wisdom.default_path()) if kept else None
-    report["saved"] = None if save is None else str(wisdom.save(save))
+    report["saved"], failure = None, None
+    try:
+        report["saved"] = None if save is None else str(wisdom.save(save))
+    except OSError as error:
+        failure = error
     if as_json:
         print_json(report)
     else:
         print_report(report)
+    if failure is not None:  # after the figures, which took minutes
+        raise failure
     if tuning.interrupted:
         raise typer.Exit(130)
 

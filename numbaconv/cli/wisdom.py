@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -63,7 +61,7 @@ def export_wisdom(path: Target) -> None:
 
     Example: numbaconv wisdom export machine-room.jsonl
     """
-    check_target(path)
+    wisdom.check_target(path)
     say(f"{plural(len(wisdom.records()), 'record')} written to {wisdom.save(path)}")
 
 
@@ -94,21 +92,3 @@ def clear(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] 
             raise typer.Exit(1)
     wisdom.clear()
     say(f"{plural(count, 'record')} cleared from {wisdom.default_path()}")
-
-
-def check_target(path: Path) -> None:
-    """Refuse a path that wisdom cannot be written to, or a file that holds something else and would lose it."""
-    if path.is_dir():
-        raise ValueError(f"{path}: expected a file to write wisdom to, got a folder")
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        lines = []
-    for number, line in enumerate(lines, 1):
-        try:
-            wisdom.Record(**json.loads(line))
-        except (ValueError, TypeError, AttributeError):
-            raise ValueError(f"{path}: is there and holds something else (line {number}); it is left alone") from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path.parent}: wisdom cannot be written there")
