@@ -207,8 +207,12 @@ class Team:
     """A leader at a time, and the workers that it has needed so far, which are started at its first calls."""
 
     def __init__(self) -> None:
-        self._state = np.zeros(_WORDS, np.int64)
         self._leading = threading.Lock()
+        self._form()
+
+    def _form(self) -> None:
+        """A team without workers."""
+        self._state = np.zeros(_WORDS, np.int64)
         self._workers: list[threading.Thread] = []
         if self.available:
             libc = ctypes.CDLL(None)
@@ -229,12 +233,22 @@ class Team:
                 thread = threading.Thread(
                     target=_serve, args=(self._state, worker, *like), name=f"numbaconv-{worker}", daemon=True
                 )
-                thread.start()
-                self._workers.append(thread)
+                self._start(thread)
             _lead(self._state, *call)
         finally:
             self._leading.release()
         return True
+
+    def _start(self, thread: threading.Thread) -> None:
+        try:
+            thread.start()
+        except BaseException:
+            # Interrupted, it may run all the same, or soon: then two would be one worker. So the next call has others.
+            self._state[_QUIT] = 1
+            _wake(self._state)
+            self._form()
+            raise
+        self._workers.append(thread)
 
     def dismiss(self) -> None:
         """End the workers, which must not run compiled code while the interpreter takes itself apart."""

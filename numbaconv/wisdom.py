@@ -102,6 +102,14 @@ class _Memory:
 _memory = _Memory()
 
 
+def _after_fork_in_child() -> None:
+    _memory.lock = threading.RLock()  # which a thread of the parent may have held
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def generation() -> int:
     """A number that changes whenever wisdom does."""
     return _memory.generation

@@ -245,7 +245,36 @@ def test_a_dismissed_team_leaves_the_work_to_its_leader(monkeypatch: pytest.Monk
     team = Team()
     monkeypatch.setattr(parallel, "_team", team)
     x, w, y = case(2)
+    workers: list[threading.Thread] = []
     for _ in range(2):
         np.testing.assert_array_equal(nc.conv2d(x, w, padding=1), y)
+        workers += team._workers
         team.dismiss()
-    assert not [thread for thread in team._workers if thread.is_alive()]
+    assert workers or MOST == 1
+    assert not [worker for worker in workers if worker.is_alive()]
+
+
+@pytest.mark.skipif(MOST == 1 or os.name != "posix", reason="there is no worker to start")
+def test_a_worker_whose_start_is_interrupted_has_no_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that take themselves for the same one would share a workspace."""
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        started.append(thread)
+        raise KeyboardInterrupt
+
+    team = Team()
+    monkeypatch.setattr(parallel, "_team", team)
+    x, w, y = case(6)
+    nc.set_num_threads(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            nc.conv2d(x, w, padding=1)
+    started[0].join(60)
+    assert not started[0].is_alive()
+    np.testing.assert_array_equal(nc.conv2d(x, w, padding=1), y)
+    assert len(team._workers) == 1
+    team.dismiss()
