@@ -22,15 +22,19 @@ ActivationLike: TypeAlias = str | Bounds | tuple[str, float, float] | None
 ITEM_SIZE = {"float32": 4, "float64": 8}
 
 
-def as_int(name: str, value: object, least: int) -> int:
-    """Return `value` as a plain int of at least `least`; `name` is the argument an error speaks of.
+#: More than any size there is memory for, and little enough for kernels, which count in 64 bits.
+MOST_INT = 1 << 40
+
+
+def as_int(name: str, value: object, least: int, most: int = MOST_INT) -> int:
+    """Return `value` as a plain int from `least` to `most`; `name` is the argument an error speaks of.
 
     Raises
     ------
     TypeError
         If `value` is not an integer. A bool is not one here: ``stride=True`` is a mistake.
     ValueError
-        If it is smaller than `least`.
+        If it is smaller than `least` or larger than `most`.
 
     Examples
     --------
@@ -46,6 +50,8 @@ def as_int(name: str, value: object, least: int) -> int:
         raise TypeError(f"{wanted}, got {value!r} ({type(value).__name__})") from None
     if number < least:
         raise ValueError(f"{wanted}, got {number}")
+    if number > most:
+        raise ValueError(f"{name}: expected an integer of at most {most}, got {number}")
     return number
 
 
@@ -100,7 +106,7 @@ def normalise_shapes(
     >>> normalise_shapes((1, 6, 8, 8), [8, 3, 3, 3], groups=2)
     ((1, 6, 8, 8), (8, 3, 3, 3))
     """
-    image, weight = _shape("input", input_shape, 0), _shape("weight", weight_shape, 1)
+    weight, image = _shape("weight", weight_shape, 1), _shape("input", input_shape, 0)
     if not 3 <= len(weight) <= 5:
         raise ValueError(f"weight: expected the axes (K, C / groups) and 1 to 3 spatial, got shape {weight}")
     if len(image) != len(weight):
@@ -193,7 +199,7 @@ def normalise_accuracy(value: str | None) -> str:
     'strict'
     """
     name = "accuracy" if value is not None else "NUMBACONV_ACCURACY"
-    chosen = os.environ.get("NUMBACONV_ACCURACY", "default") if value is None else value
+    chosen = (os.environ.get("NUMBACONV_ACCURACY") or "default") if value is None else value
     wanted = f"{name}: expected 'fast', 'default' or 'strict', got {chosen!r}"
     if not isinstance(chosen, str):
         raise TypeError(wanted)

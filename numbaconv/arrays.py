@@ -59,10 +59,10 @@ def _writeable_alias(array: Array) -> Array:
     return np.asarray(alias)
 
 
-def check_same_type(name: str, array: Array, dtype: np.dtype[Any]) -> None:
+def check_same_type(name: str, array: Array, dtype: np.dtype[Any], other: str = "input") -> None:
     """Refuse operands of mixed types, which would otherwise be converted at a cost nobody sees."""
     if array.dtype != dtype:
-        raise TypeError(f"{name}: expected {dtype.name} as the input is, got {array.dtype.name}")
+        raise TypeError(f"{name}: expected {dtype.name} as the {other} is, got {array.dtype.name}")
 
 
 def check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:

@@ -69,6 +69,8 @@ def read_descriptor(line: str) -> tuple[str, Geometry]:
     >>> name, geometry["in_size"], geometry["stride"]
     ('stem', (1, 224, 224), (1, 2, 2))
     """
+    if not isinstance(line, str):
+        raise TypeError(f"descriptor: expected a text, got {line!r}")
     line = line.strip()
     name, values = _read_tokens(line)
     letters = _axis_letters(line, values)

@@ -110,7 +110,7 @@ def is_balanced(kernel: Array) -> bool:
     return bool(abs(kernel.sum(dtype=np.float64)) <= _BALANCED * np.abs(kernel).sum(dtype=np.float64))
 
 
-def filter_picture(picture: Array, kernel: Array, *, border: str = "edge") -> Array:
+def filter_picture(picture: Array, kernel: Array, *, padding: str = "edge") -> Array:
     """Lay a kernel on every pixel of a picture, each channel for itself.
 
     Parameters
@@ -119,7 +119,7 @@ def filter_picture(picture: Array, kernel: Array, *, border: str = "edge") -> Ar
         (H, W) or (H, W, channels), of any real type.
     kernel : numpy.ndarray
         (R, S). Of an even side, the pixel after the middle is the one that has a farther neighbour.
-    border : {"edge", "reflect", "zero"}
+    padding : {"edge", "reflect", "zero"}
         What lies beyond the border: its own pixels repeated, the picture mirrored, or black.
 
     Returns
@@ -130,7 +130,7 @@ def filter_picture(picture: Array, kernel: Array, *, border: str = "edge") -> Ar
     Raises
     ------
     ValueError
-        If a shape or the border is wrong.
+        If a shape or the padding is wrong.
 
     Examples
     --------
@@ -139,12 +139,14 @@ def filter_picture(picture: Array, kernel: Array, *, border: str = "edge") -> Ar
     array([[ 0., 32., 32.,  0.],
            [ 0., 32., 32.,  0.]], dtype=float32)
     """
-    if border not in BORDERS:
-        raise ValueError(f"padding: expected one of {', '.join(BORDERS)}, got {border!r}")
+    if padding not in BORDERS:
+        raise ValueError(f"padding: expected one of {', '.join(BORDERS)}, got {padding!r}")
     if picture.ndim not in (2, 3) or not picture.size:
         raise ValueError(f"picture: expected (H, W) or (H, W, channels), got shape {picture.shape}")
+    if kernel.ndim != 2:
+        raise ValueError(f"kernel: expected (R, S), got shape {kernel.shape}")
     channels = picture.reshape(*picture.shape[:2], -1).transpose(2, 0, 1).astype(np.float32)
     widths = [(0, 0), *(((size - 1) // 2, size // 2) for size in kernel.shape)]
-    padded = np.pad(channels, widths, mode=BORDERS[border])  # type: ignore[call-overload]
+    padded = np.pad(channels, widths, mode=BORDERS[padding])  # type: ignore[call-overload]
     response = conv2d(padded[:, np.newaxis], kernel.astype(np.float32)[np.newaxis, np.newaxis])
     return response[:, 0].transpose(1, 2, 0).reshape(picture.shape)

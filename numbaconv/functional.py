@@ -153,16 +153,29 @@ def _convolve(
 ) -> Array:  # fmt: skip
     x, w = as_operand("input", input), as_operand("weight", weight)
     unbatched = x.ndim == axes + 1
+    options, spelling = (stride, padding, dilation, activation), ""
+    if not _PLAIN.issuperset(map(type, options)):
+        options = _frozen(options)
+        spelling = repr(options)  # (1, 1) is equal to (True, 1.0), which is refused
     key = (
-        axes, x.shape, w.shape, DTYPE_NAMES[x.dtype], stride, padding, dilation, groups, activation, algorithm,
-        accuracy, os.environ.get("NUMBACONV_ACCURACY"), workspace_limit, parallel.get_num_threads(),
-        wisdom.generation(),
+        axes, x.shape, w.shape, DTYPE_NAMES[x.dtype], *options, groups, algorithm, accuracy,
+        os.environ.get("NUMBACONV_ACCURACY"), workspace_limit, parallel.get_num_threads(), wisdom.generation(),
+        spelling,
     )  # fmt: skip
     try:
         plan = _plan(*key)
-    except TypeError:  # a list among the options, or a wrong type, which is then said
+    except TypeError:  # a wrong type, which is then said
         plan = _plan.__wrapped__(*key)
     return plan.convolve(x, w, bias, out, unbatched=unbatched)
+
+
+#: Types of options that need no spelling.
+_PLAIN = {int, str, type(None)}
+
+
+def _frozen(option: Any) -> Any:
+    """Lists as tuples, which are hashable."""
+    return tuple(map(_frozen, option)) if isinstance(option, (tuple, list)) else option
 
 
 @functools.lru_cache(maxsize=512, typed=True)
@@ -174,14 +187,15 @@ def _plan(
     stride: Any,
     padding: Any,
     dilation: Any,
-    groups: Any,
     activation: Any,
+    groups: Any,
     algorithm: str,
     accuracy: str | None,
     environment: str | None,
     workspace_limit: Any,
     threads: int,
     generation: int,
+    spelling: str,
 ) -> Plan:
     """The plan of a call; arguments that change it are all there is to the key, wisdom's generation included."""
     if len(weight_shape) != axes + 2:

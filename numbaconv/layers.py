@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, SupportsIndex
 
 import numpy as np
 
 from numbaconv import parallel, wisdom
 from numbaconv.arguments import (
+    MOST_INT,
     WORKSPACE_LIMIT,
     ActivationLike,
     AxesLike,
@@ -23,10 +25,18 @@ from numbaconv.problem import ConvProblem
 
 Array = np.ndarray[Any, Any]
 
-#: Plans a layer keeps, one per input shape; beyond that it starts anew.
+#: Plans a layer keeps, one per input shape, number of threads, and state of wisdom; beyond that it starts anew.
 _MOST_PLANS = 64
-#: An image size that every sensible kernel fits.
-_LARGE = 1 << 24
+#: What a layer's representation leaves out.
+_DEFAULTS = {
+    "stride": 1, "padding": 0, "dilation": 1, "groups": 1, "activation": None, "accuracy": "default",
+    "workspace_limit": WORKSPACE_LIMIT, "effort": "estimate", "algorithm": "auto",
+}  # fmt: skip
+
+
+def _layout(plan: Plan) -> tuple[object, ...]:
+    """What tells a weight prepared for this plan from others."""
+    return ("as it is",) if plan.packing is None else plan.packing.layout
 
 
 def _read_only(array: Array) -> Array:
@@ -62,22 +72,24 @@ class _Conv:
             )
         b = None if bias is None else as_operand("bias", bias)
         if b is not None:
-            check_same_type("bias", b, w.dtype)
+            check_same_type("bias", b, w.dtype, "weight")
             check_shape("bias", b, w.shape[:1])
         self._has_bias = b is not None
         self._weight, self._bias = w.copy(), np.zeros(w.shape[0], w.dtype) if b is None else b.copy()
         if effort not in wisdom.EFFORTS:
             raise ValueError(f"effort: expected one of {', '.join(wisdom.EFFORTS)}, got {effort!r}")
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "activation": activation}
         self._options: dict[str, Any] = {
-            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "activation": activation,
-            "accuracy": normalise_accuracy(accuracy), "workspace_limit": normalise_workspace_limit(workspace_limit),
-        }  # fmt: skip
+            **copy.deepcopy(options),  # lists may change
+            "groups": groups,
+            "accuracy": normalise_accuracy(accuracy),
+            "workspace_limit": normalise_workspace_limit(workspace_limit),
+        }
         self._effort, self._algorithm = effort, algorithm
         self._plans: dict[tuple[object, ...], tuple[Plan, Array]] = {}
-        self._prepared: dict[tuple[object, ...], Array] = {}
         # Whatever is wrong with the options is said here, by a plan's problem for an image that is large enough.
         channels = w.shape[1] * as_int("groups", groups, 1)
-        allowed(self._problem((1, channels, *(_LARGE,) * self.axes)), algorithm)
+        allowed(self._problem((1, channels, *(MOST_INT,) * self.axes)), algorithm)
 
     @property
     def weight(self) -> Array:
@@ -120,24 +132,24 @@ class _Conv:
         return self._planned(tuple(input_shape))[0]
 
     def _planned(self, shape: tuple[int, ...]) -> tuple[Plan, Array]:
-        key = (shape, parallel.get_num_threads(), wisdom.generation())
-        found = self._plans.get(key)
-        return self._make_plan(key, shape) if found is None else found
+        found = self._plans.get((shape, parallel.get_num_threads(), wisdom.generation()))
+        return self._make_plan(shape) if found is None else found
 
-    def _make_plan(self, key: tuple[object, ...], shape: tuple[int, ...]) -> tuple[Plan, Array]:
+    def _make_plan(self, shape: tuple[int, ...]) -> tuple[Plan, Array]:
         if len(shape) not in (self.axes + 1, self.axes + 2):
             raise ValueError(
                 f"input: expected {self.axes + 2} axes, or {self.axes + 1} without batch, got shape {shape}"
             )
         problem = self._problem(shape if len(shape) == self.axes + 2 else (1, *shape))
         plan = plan_problem(problem, effort=self._effort, algorithm=self._algorithm)
-        layout = ("as it is",) if plan.packing is None else plan.packing.layout
-        if layout not in self._prepared:
-            self._prepared[layout] = plan.prepare(self._weight)
+        # Other threads may be here, too.
+        prepared = [weight for other, weight in list(self._plans.values()) if _layout(other) == _layout(plan)]
+        made = plan, prepared[0] if prepared else plan.prepare(self._weight)
         if len(self._plans) >= _MOST_PLANS:
             self._plans.clear()
-        self._plans[key] = plan, self._prepared[layout]
-        return self._plans[key]
+        # Planning may have read or changed wisdom.
+        self._plans[shape, parallel.get_num_threads(), wisdom.generation()] = made
+        return made
 
     def _problem(self, input_shape: tuple[int, ...]) -> ConvProblem:
         return ConvProblem.from_shapes(
@@ -146,14 +158,11 @@ class _Conv:
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans hold addresses of this process; a copy makes its own.
-        return {**self.__dict__, "_plans": {}, "_prepared": {}}
+        return {**self.__dict__, "_plans": {}}
 
     def __repr__(self) -> str:
-        options = "".join(
-            f", {name}={value!r}"
-            for name, value in self._options.items()
-            if value not in (0, 1, None, "default", WORKSPACE_LIMIT)
-        )
+        given = {**self._options, "effort": self._effort, "algorithm": self._algorithm}
+        options = "".join(f", {name}={given[name]!r}" for name, usual in _DEFAULTS.items() if given[name] != usual)
         bias = "no bias" if self.bias is None else "bias"
         return f"{type(self).__name__}(weight {self.weight.shape} {self.weight.dtype.name}, {bias}{options})"
 

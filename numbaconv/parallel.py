@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
-import operator
 import os
 import sys
 import sysconfig
@@ -22,6 +21,7 @@ import numpy as np
 from numba import prange
 from numba.np.ufunc import parallel as numba_parallel
 
+from numbaconv.arguments import as_int
 from numbaconv.runtime import Array, jit, run_tasks
 from numbaconv.team import Team
 
@@ -154,9 +154,4 @@ def set_num_threads(n: int) -> None:
     >>> nc.get_num_threads()
     1
     """
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"n: expected a number of threads as an int, got {n!r}")
-    count = operator.index(n)
-    if not 1 <= count <= max_threads():
-        raise ValueError(f"n: expected 1 to {max_threads()} threads, got {count}")
-    _chosen.count = count
+    _chosen.count = as_int("n", n, 1, max_threads())

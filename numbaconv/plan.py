@@ -38,6 +38,8 @@ class Option:
 class Plan:
     """How one convolution is computed. Made by `numbaconv.plan`; callable, and safe to call from many threads.
 
+    It can be pickled; it then computes the same with as many threads wherever it is loaded.
+
     Attributes
     ----------
     problem : ConvProblem
@@ -187,6 +189,11 @@ class Plan:
         if self.packing is not None:
             runtime.kernel_address(self.packing.kernel(), self.problem.dtype, GEOMETRY)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The table's functions cannot be pickled, and what is compiled has addresses of this process.
+        given = (self.problem, self.machine, self.threads, self.seconds, self.origin, dict(self.times))
+        return _rebuilt, (self.algorithm.name, tuple(self.settings), *given)
+
     @functools.cached_property
     def schedule(self) -> Schedule:
         """Tasks, workspace and geometry."""
@@ -275,6 +282,12 @@ class Plan:
                 why = f"{format_seconds(option.seconds)}" if option.seconds is not None else option.reason
                 lines.append(f"  not {option.algorithm}: {why}")
         return "\n".join(lines)
+
+
+def _rebuilt(name: str, settings: tuple[int, ...], problem: ConvProblem, *rest: Any) -> Plan:
+    """A plan that was pickled."""
+    algorithm = ALGORITHMS[name]
+    return Plan(problem, algorithm, algorithm.settings(*settings), *rest)
 
 
 def format_seconds(seconds: float | None) -> str:

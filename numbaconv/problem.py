@@ -315,12 +315,11 @@ def parse_named(
     >>> name, problem.output_shape
     ('conv1_1', (1, 64, 224, 224))
     """
-    dtype, activation = normalise_dtype(dtype), normalise_activation(activation)
+    dtype, activation, accuracy = normalise_dtype(dtype), normalise_activation(activation), normalise_accuracy(accuracy)
     name, geometry = read_descriptor(line)
     try:
         problem = ConvProblem(
-            **geometry, dtype=dtype, activation=activation, constant_weight=constant_weight,
-            accuracy=normalise_accuracy(accuracy),
+            **geometry, dtype=dtype, activation=activation, constant_weight=constant_weight, accuracy=accuracy
         )  # fmt: skip
     except ValueError as error:
         raise ValueError(f"descriptor {line.strip()!r}: {error}") from None

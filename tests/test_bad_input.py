@@ -47,6 +47,9 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "strides": ({"stride": (1, 1, 1)}, ValueError, r"stride: expected one integer or 2, .* got \(1, 1, 1\)"),
     "stride 1.0": ({"stride": 1.0}, TypeError, r"stride: expected an integer .* got 1\.0"),
     "stride True": ({"stride": True}, TypeError, "stride: expected an integer .* got True"),
+    "stride 10**20": ({"stride": 10**20}, ValueError, "stride: expected an integer of at most 1099511627776, got"),
+    "padding 2**62": ({"padding": (1, 2**62)}, ValueError, "padding: expected an integer of at most"),
+    "no channels": ({"weight": ones(6, 0, 3, 3)}, ValueError, r"weight: expected sizes of at least 1, got .*6, 0"),
     "stride array": ({"stride": np.array([1, 2])}, TypeError, "stride: expected an integer"),
     "dilation": ({"dilation": [1, -1]}, ValueError, "dilation: expected an integer of at least 1, got -1"),
     "padding -1": ({"padding": -1}, ValueError, "padding: expected an integer of at least 0, got -1"),
@@ -113,6 +116,22 @@ def test_layer(case: str) -> None:
 def test_input_that_does_not_suit_a_layer(image: Array, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         nc.Conv2d(W)(image)
+
+
+def test_layer_s_bias() -> None:
+    with pytest.raises(TypeError, match="bias: expected float32 as the weight is, got float64"):
+        nc.Conv2d(W, ones(6, dtype="f8"))
+
+
+@pytest.mark.parametrize("option", ["stride", "padding", "dilation"])
+def test_what_was_right_before_makes_nothing_right(option: str) -> None:
+    """Plans of calls are kept, and 1, 1.0 and True are equal."""
+    right: dict[str, Any] = {option: (1, 1)}
+    nc.conv2d(X, W, **right)
+    for value in ((1.0, 1), (1, True), [True, 1]):
+        wrong: dict[str, Any] = {option: value}
+        with pytest.raises(TypeError, match=f"{option}: expected an integer"):
+            nc.conv2d(X, W, **wrong)
 
 
 @pytest.mark.parametrize("shared", ["input", "weight", "bias"])

@@ -72,7 +72,7 @@ def test_output_is_the_response_rounded_and_clipped(photo: Path) -> None:
     for path, response in (
         ("grey.png", np.abs(filter_picture(brightness, sobel))),
         ("colour.png", np.abs(filter_picture(scene, sobel))),
-        ("brightness.png", filter_picture(brightness, gaussian, border="reflect")),
+        ("brightness.png", filter_picture(brightness, gaussian, padding="reflect")),
     ):
         np.testing.assert_allclose(pixels(path), np.clip(response, 0, 255), rtol=0, atol=0.51)
 

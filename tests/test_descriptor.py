@@ -142,3 +142,8 @@ def test_names(suffix: str, name: str) -> None:
 def test_refused(line: str, reason: str) -> None:
     with pytest.raises(ValueError, match=f"descriptor {re.escape(repr(line))}: {reason}"):
         ConvProblem.parse(line)
+
+
+def test_no_text() -> None:
+    with pytest.raises(TypeError, match="descriptor: expected a text, got None"):
+        ConvProblem.parse(None)  # type: ignore[arg-type]

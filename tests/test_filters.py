@@ -26,7 +26,7 @@ def expected(picture: Array, kernel: Array, border: str) -> Array:
 def test_named_filters(name: str, border: str) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (31, 45), np.uint8)
     kernel = find_kernel(name)
-    response = filter_picture(picture, kernel, border=border)
+    response = filter_picture(picture, kernel, padding=border)
     np.testing.assert_allclose(response, expected(picture, kernel, border), rtol=0, atol=1e-3)
 
 
@@ -35,7 +35,7 @@ def test_kernels_of_any_size_keep_the_size_of_the_picture(shape: tuple[int, int]
     rng = np.random.default_rng(1)
     picture, kernel = rng.random((7, 12)), rng.standard_normal(shape)
     for border in BORDERS:
-        response = filter_picture(picture, kernel, border=border)
+        response = filter_picture(picture, kernel, padding=border)
         np.testing.assert_allclose(response, expected(picture, kernel, border), rtol=0, atol=1e-5)
 
 
@@ -114,7 +114,12 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         find_kernel(tmp_path / "none.npy")
     with pytest.raises(ValueError, match="padding: expected one of edge, reflect, zero, got 'wrap'"):
-        filter_picture(np.ones((3, 3)), np.ones((1, 1)), border="wrap")
+        filter_picture(np.ones((3, 3)), np.ones((1, 1)), padding="wrap")
     for shape in ((3,), (0, 3), (2, 2, 2, 2)):
         with pytest.raises(ValueError, match="picture: expected"):
             filter_picture(np.ones(shape), np.ones((1, 1)))
+
+
+def test_a_kernel_that_is_no_matrix() -> None:
+    with pytest.raises(ValueError, match=r"kernel: expected \(R, S\), got shape \(3,\)"):
+        filter_picture(np.ones((3, 3)), np.ones(3))

@@ -6,12 +6,14 @@ import copy
 import pickle
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from naive import Array, convolve, integers
 
 import numbaconv as nc
+from numbaconv import planner
 from numbaconv.algorithms import ALGORITHMS
 
 LAYERS: dict[int, Callable[..., Callable[..., Array]]] = {1: nc.Conv1d, 2: nc.Conv2d, 3: nc.Conv3d}
@@ -82,6 +84,51 @@ def test_layer_prints_what_it_is() -> None:
     assert repr(nc.Conv2d(W, stride=2)) == "Conv2d(weight (6, 4, 3, 4) float32, no bias, stride=2)"
     layer = nc.Conv1d(W[0], BIAS[:4], padding="same")
     assert repr(layer) == "Conv1d(weight (4, 3, 4) float32, bias, padding='same')"
+    limited = nc.Conv2d(W, padding=1, workspace_limit=0, effort="measure", algorithm="reference")
+    assert repr(limited).endswith("no bias, padding=1, workspace_limit=0, effort='measure', algorithm='reference')")
+
+
+def test_options_are_the_layer_s_own() -> None:
+    stride = [1, 1]
+    layer = nc.Conv2d(W, BIAS, stride=stride)
+    stride[0] = 2
+    np.testing.assert_array_equal(layer(X), expected(X))
+
+
+def test_prepared_weights_are_shared_and_let_go() -> None:
+    """Plans of the same layout have one; those of many sizes do not stay for good."""
+    layer = nc.Conv2d(W, algorithm="direct")
+    held = {id(layer._planned((1, 4, 8, width))[1]) for width in (40, 41, 42)}
+    assert len(held) == 1
+    for width in range(4, 150):
+        layer.plan((1, 4, 3, width))
+    assert sum(isinstance(value, dict) and len(value) > 64 for value in vars(layer).values()) == 0
+
+
+def test_a_layer_measures_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where what it measured is not kept as wisdom, since the choice was limited."""
+    measured = []
+
+    def counted(*args: Any) -> nc.Plan:
+        measured.append(args)
+        return planner_measured(*args)
+
+    planner_measured = planner.measured
+    monkeypatch.setattr(planner, "measured", counted)
+    layer = nc.Conv2d(W, effort="measure", algorithm="reference")
+    for _ in range(3):
+        layer(X)
+    assert len(measured) == 1
+
+
+@pytest.mark.parametrize("constant_weight", [False, True])
+def test_plan_can_be_pickled(constant_weight: bool) -> None:
+    plan = nc.plan(X.shape, W.shape, constant_weight=constant_weight)
+    plan(X, W)
+    again = pickle.loads(pickle.dumps(plan))
+    assert str(again) == str(plan)
+    assert not [value for value in vars(again).values() if isinstance(value, int) and value > 1 << 32]
+    np.testing.assert_array_equal(again(X, W), expected(X, W, None))
 
 
 @pytest.mark.parametrize("constant_weight", [False, True])

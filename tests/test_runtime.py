@@ -40,7 +40,15 @@ def case(seed: int) -> tuple[Array, Array, Array]:
 
 
 @pytest.mark.parametrize(
-    ("n", "error"), [(0, ValueError), (-1, ValueError), (MOST + 1, ValueError), (1.0, TypeError), (True, TypeError)]
+    ("n", "error"),
+    [
+        (0, ValueError),
+        (-1, ValueError),
+        (MOST + 1, ValueError),
+        (1.0, TypeError),
+        (True, TypeError),
+        (np.ones(2, int), TypeError),
+    ],
 )
 def test_wrong_numbers_of_threads(n: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="n: expected"):

@@ -49,7 +49,7 @@ def filter_photo(
     check_output(output, photo)
     if not (not finds_edges if color is None else color):
         picture = luminance(picture)
-    response = filter_picture(picture, weights, border=padding)
+    response = filter_picture(picture, weights, padding=padding)
     write_photo(np.abs(response) if finds_edges else response, output)
     height, width = picture.shape[:2]
     what = "magnitude" if finds_edges else "result"
