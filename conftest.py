@@ -10,6 +10,14 @@ import pytest
 from numbaconv import parallel, wisdom
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_wisdom_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For fixtures of a module or a session, too, which are made before those of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUMBACONV_WISDOM", str(tmp_path_factory.mktemp("wisdom") / "wisdom.jsonl"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("NUMBACONV_WISDOM", str(tmp_path / "wisdom.jsonl"))

@@ -143,15 +143,32 @@ def test_any_blocks(name: str, problem: ConvProblem, dtype: str, guarded_scratch
 #: Machines that differ from each other in lanes or registers, with caches small enough to cut these problems.
 MACHINES = [
     Machine(f"{8 * vector_bytes} bits, {registers} registers", vector_bytes, registers, 32 << 10, 64 << 10, 1 << 20)
-    for vector_bytes, registers in ((16, 16), (32, 16), (64, 32))
+    for vector_bytes, registers in ((16, 16), (16, 32), (32, 16), (64, 32))
 ]
-#: Tails of pixels and channels, whole tiles, a stride, and one that depthwise is for.
-FEW = [PROBLEMS[i] for i in (3, 8, 18, 28)]
+#: Tails of pixels and channels by halves, whole tiles, a stride, and two that depthwise is for, one of them narrow.
+FEW = tuple(
+    map(
+        ConvProblem.parse,
+        (
+            "g2mb2ic40ih9oc150oh9kh1ph0",
+            "mb1ic16ih14oc64oh14kh3ph1",
+            "mb1ic18ih12iw35oc20oh6ow18kh3kw3sh2sw2ph1pw1",
+            "g37mb1ic37ih7oc37oh7kh3ph1",
+            "g3mb2ic3ih9iw37oc9oh9ow37kh3kw5ph2pw6dh1dw2",
+        ),
+    )
+)
+_FEW_CASES = [case for case in cases("default") if case.values[1] in FEW]
+
+
+def test_few_are_for_every_algorithm() -> None:
+    assert {name for name, _ in (case.values for case in _FEW_CASES)} == ALGORITHMS.keys()
+    assert set(FEW) <= set(PROBLEMS)
 
 
 @dtypes
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
-@pytest.mark.parametrize(("name", "problem"), [case for case in cases("default") if case.values[1] in FEW])
+@pytest.mark.parametrize(("name", "problem"), _FEW_CASES)
 def test_other_machines(name: str, problem: ConvProblem, machine: Machine, dtype: str, guarded_scratch: None) -> None:
     """Kernels for any number of lanes run on all machines."""
     problem = replace(problem, dtype=dtype)

@@ -7,7 +7,6 @@ import platform
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,6 @@ from numbaconv.team import Team
 from numbaconv.workspace import WorkspacePool
 
 MOST = parallel.max_threads()
-
-
-@pytest.fixture(autouse=True)
-def threads_as_before() -> Iterator[None]:
-    before = nc.get_num_threads()
-    yield
-    nc.set_num_threads(before)
 
 
 def case(seed: int) -> tuple[Array, Array, Array]:
@@ -80,7 +72,10 @@ def test_workers_share_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [1, 1, MOST, 1]
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="TBB has wheels for x86-64 only")
+needs_tbb = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="TBB has wheels for x86-64 only")
+
+
+@needs_tbb
 def test_layer_is_tbb() -> None:
     assert parallel.threading_layer() == "tbb"
 
@@ -215,7 +210,7 @@ def python(program: str, **environment: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.parametrize("layer", ["tbb", "omp", "workqueue"])
+@pytest.mark.parametrize("layer", [pytest.param("tbb", marks=needs_tbb), "omp", "workqueue"])
 def test_forks_and_threads_with_every_layer(layer: str) -> None:
     assert python(FORKING, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2") == f"{layer} [] 0"
 
