@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from numbaconv.parallel import max_threads
-from numbaconv.planner import plan_problem
+from numbaconv.planner import allowed, estimated
 from numbaconv.problem import ConvProblem
 from numbaconv.timing import time_in_turn
 
@@ -40,7 +40,7 @@ def rates(problems: list[ConvProblem], threads: int) -> list[float]:
     """FLOP/s of each with the plan that the cost model chooses, timed in turn, each on arrays of its own."""
     functions = {}
     for number, problem in enumerate(problems):
-        plan = plan_problem(problem, threads=threads)
+        plan = estimated(problem, threads, allowed(problem))
         rng = np.random.default_rng(0)
         x, w = (rng.random(shape).astype(problem.dtype) for shape in (problem.input_shape, problem.weight_shape))
         functions[number] = functools.partial(plan, x, w, out=np.empty(problem.output_shape, problem.dtype))

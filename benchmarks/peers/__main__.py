@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import tempfile
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from benchmarks.peers.chart import draw
 from benchmarks.peers.engines import PEERS
 from benchmarks.peers.measure import Result, as_json, geometric_mean, measure
 from benchmarks.sets import SETS, load_sets
+from numbaconv import wisdom
 from numbaconv.machine import this_machine
 from numbaconv.networks import Layer
 
@@ -49,7 +51,11 @@ def main() -> None:
         "results": {},
     }
     for threads in options.threads:
-        results = _measure_sets(sets, options.engines, threads, 3 if options.quick else options.rounds, console)
+        # Measured by the kernels as they are, whatever the user's wisdom says, which stays as it is.
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["NUMBACONV_WISDOM"] = str(Path(folder) / "wisdom.jsonl")
+            wisdom.clear()
+            results = _measure_sets(sets, options.engines, threads, 3 if options.quick else options.rounds, console)
         report["results"][str(threads)] = {
             name: [as_json(result) for result in measured] for name, measured in results.items()
         }
