@@ -122,6 +122,24 @@ def normalise_shapes(
     return image, weight
 
 
+def batched_shape(shape: tuple[int, ...], axes: int) -> tuple[int, ...]:
+    """The shape of an input for so many spatial axes, with a batch of one where it has none.
+
+    Examples
+    --------
+    >>> batched_shape((3, 8, 8), axes=2)
+    (1, 3, 8, 8)
+    """
+    if len(shape) not in (axes + 1, axes + 2):
+        raise ValueError(f"input: expected {axes + 2} axes, or {axes + 1} without batch, got shape {shape}")
+    return shape if len(shape) == axes + 2 else (1, *shape)
+
+
+def check_weight_axes(shape: tuple[int, ...], axes: int) -> None:
+    if len(shape) != axes + 2:
+        raise ValueError(f"weight: expected {axes + 2} axes (K, C / groups and {axes} spatial), got shape {shape}")
+
+
 def _shape(name: str, value: Sequence[SupportsIndex], least_first: int) -> tuple[int, ...]:
     try:
         shape = tuple(map(operator.index, value))

@@ -9,7 +9,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from numbaconv import parallel, wisdom
-from numbaconv.arguments import ActivationLike, AxesLike
+from numbaconv.arguments import ActivationLike, AxesLike, batched_shape, check_weight_axes
 from numbaconv.arrays import DTYPE_NAMES, as_operand
 from numbaconv.padding import PaddingLike
 from numbaconv.plan import Plan
@@ -198,12 +198,9 @@ def _plan(
     spelling: str,
 ) -> Plan:
     """The plan of a call; arguments that change it are all there is to the key, wisdom's generation included."""
-    if len(weight_shape) != axes + 2:
-        raise ValueError(f"weight: expected {axes + 2} axes (K, C / groups and {axes} spatial), got {weight_shape}")
-    if len(input_shape) not in (axes + 1, axes + 2):
-        raise ValueError(f"input: expected {axes + 2} axes, or {axes + 1} without batch, got shape {input_shape}")
+    check_weight_axes(weight_shape, axes)
     problem = ConvProblem.from_shapes(
-        input_shape if len(input_shape) == axes + 2 else (1, *input_shape), weight_shape,
+        batched_shape(input_shape, axes), weight_shape,
         stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype, activation=activation,
         accuracy=accuracy, workspace_limit=workspace_limit,
     )  # fmt: skip

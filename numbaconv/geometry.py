@@ -150,6 +150,11 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def tiles_in_blocks(length: int, block: int, tile: int) -> int:
+    """Tiles of a length that is cut into blocks, each of which ends with a tile of its own."""
+    return length // block * ceil_div(block, tile) + ceil_div(length % block, tile)
+
+
 def even_block(length: int, most: int, multiple: int = 1) -> int:
     """Size of the blocks that cut ``length`` into as few equal ones as ``most`` allows, a multiple or all of it."""
     if length <= most:

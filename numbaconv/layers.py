@@ -14,6 +14,8 @@ from numbaconv.arguments import (
     ActivationLike,
     AxesLike,
     as_int,
+    batched_shape,
+    check_weight_axes,
     normalise_accuracy,
     normalise_workspace_limit,
 )
@@ -66,18 +68,14 @@ class _Conv:
         workspace_limit: SupportsIndex | None = None,
     ) -> None:
         w = as_operand("weight", weight)
-        if w.ndim != self.axes + 2:
-            raise ValueError(
-                f"weight: expected {self.axes + 2} axes (K, C / groups and {self.axes} spatial), got shape {w.shape}"
-            )
+        check_weight_axes(w.shape, self.axes)
         b = None if bias is None else as_operand("bias", bias)
         if b is not None:
             check_same_type("bias", b, w.dtype, "weight")
             check_shape("bias", b, w.shape[:1])
         self._has_bias = b is not None
         self._weight, self._bias = w.copy(), np.zeros(w.shape[0], w.dtype) if b is None else b.copy()
-        if effort not in wisdom.EFFORTS:
-            raise ValueError(f"effort: expected one of {', '.join(wisdom.EFFORTS)}, got {effort!r}")
+        wisdom.check_effort(effort)
         options = {"stride": stride, "padding": padding, "dilation": dilation, "activation": activation}
         self._options: dict[str, Any] = {
             **copy.deepcopy(options),  # lists may change
@@ -136,11 +134,7 @@ class _Conv:
         return self._make_plan(shape) if found is None else found
 
     def _make_plan(self, shape: tuple[int, ...]) -> tuple[Plan, Array]:
-        if len(shape) not in (self.axes + 1, self.axes + 2):
-            raise ValueError(
-                f"input: expected {self.axes + 2} axes, or {self.axes + 1} without batch, got shape {shape}"
-            )
-        problem = self._problem(shape if len(shape) == self.axes + 2 else (1, *shape))
+        problem = self._problem(batched_shape(shape, self.axes))
         plan = plan_problem(problem, effort=self._effort, algorithm=self._algorithm)
         # Other threads may be here, too.
         prepared = [weight for other, weight in list(self._plans.values()) if _layout(other) == _layout(plan)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -21,9 +21,9 @@ _CLOSE, _MORE_ROUNDS = 1.06, 21
 _MOST_VARIATIONS = 24
 
 
-def time_plans(plans: list[Plan], progress: Callable[[], None] = lambda: None, rounds: int = ROUNDS) -> Timed:
+def time_plans(plans: list[Plan], rounds: int = ROUNDS) -> Timed:
     """Median seconds of each plan of one problem, as `timings_of` measures them."""
-    return [(plan, timing.median) for plan, timing in timings_of(plans, progress, rounds)]
+    return [(plan, timing.median) for plan, timing in timings_of(plans, rounds)]
 
 
 def run_off(timed: Timed) -> Timed:
@@ -35,9 +35,7 @@ def run_off(timed: Timed) -> Timed:
     return time_plans(close, rounds=_MORE_ROUNDS) + [pair for pair in timed if pair[0] not in close]
 
 
-def timings_of(
-    plans: list[Plan], progress: Callable[[], None] = lambda: None, rounds: int = ROUNDS
-) -> list[tuple[Plan, Timing]]:
+def timings_of(plans: list[Plan], rounds: int = ROUNDS) -> list[tuple[Plan, Timing]]:
     """Timing of each plan of one problem, taken in turn; a constant weight is prepared beforehand."""
     problem = plans[0].problem
     rng = np.random.default_rng(0)
@@ -54,12 +52,11 @@ def timings_of(
         prepared = plan.prepare(w) if problem.constant_weight else None
         plan.compile()
         functions[number] = functools.partial(plan.run, x, w, bias, y, prepared)
-        progress()
     timings = time_in_turn(functions, rounds=rounds)
     return [(plan, timings[number]) for number, plan in enumerate(plans)]
 
 
-def vary_blocks(timed: Timed, progress: Callable[[], None] = lambda: None) -> Timed:
+def vary_blocks(timed: Timed) -> Timed:
     """Double and halve the best plan's block sizes, one at a time, as long as that makes it faster."""
     best, _ = min(timed, key=lambda pair: pair[1])
     seen = {best.settings}
@@ -69,7 +66,7 @@ def vary_blocks(timed: Timed, progress: Callable[[], None] = lambda: None) -> Ti
         if not variations:
             break
         seen.update(plan.settings for plan in variations)
-        round_timed = time_plans([best, *variations], progress)
+        round_timed = time_plans([best, *variations])
         tried += round_timed[1:]
         fastest, _ = min(round_timed, key=lambda pair: pair[1])
         if fastest is best:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import SupportsIndex
@@ -20,8 +20,6 @@ from numbaconv.problem import ConvProblem
 
 #: "measure" times the best candidate of each algorithm, and every other that is estimated within this of the best.
 _WORTH_MEASURING = 1.5
-
-
 #: Candidates of each algorithm that an estimate looks at, which is thus done in 0.2 to 0.6 ms. Over the networks'
 #: layers its choice takes 1.01 to 1.03 times as long as the best measured one with two threads (geometric mean).
 _ESTIMATED = 3
@@ -91,8 +89,7 @@ def plan_problem(
     problem: ConvProblem, *, effort: str = "estimate", algorithm: str = "auto", threads: int | None = None
 ) -> Plan:
     """Plan a `ConvProblem`; arguments as in `plan`. ``threads`` is by default what `get_num_threads` says."""
-    if effort not in wisdom.EFFORTS:
-        raise ValueError(f"effort: expected one of {', '.join(wisdom.EFFORTS)}, got {effort!r}")
+    wisdom.check_effort(effort)
     table = allowed(problem, algorithm)
     count = parallel.get_num_threads() if threads is None else threads
     known = wisdom.lookup(problem, count)
@@ -185,21 +182,12 @@ def worth_measuring(plans: list[Plan]) -> list[Plan]:
     return [p for p in plans if p.seconds <= limit or first_of[p.algorithm.name] is p]
 
 
-def measured(
-    problem: ConvProblem,
-    threads: int,
-    effort: str,
-    table: dict[str, Algorithm],
-    progress: Callable[[], None] = lambda: None,
-) -> Plan:
-    """Time candidates on random arrays; the best is kept as wisdom if nothing but the problem limited the choice.
-
-    ``progress`` is called whenever a candidate is ready to be timed, its kernels compiled.
-    """
+def measured(problem: ConvProblem, threads: int, effort: str, table: dict[str, Algorithm]) -> Plan:
+    """Time candidates on random arrays; the best is kept as wisdom if nothing but the problem limited the choice."""
     plans = fitting(problem, threads, table)
-    timed = time_plans(plans if effort == "exhaustive" else worth_measuring(plans), progress)
+    timed = time_plans(plans if effort == "exhaustive" else worth_measuring(plans))
     if effort == "exhaustive":
-        timed = vary_blocks(timed, progress)
+        timed = vary_blocks(timed)
     timed = run_off(timed)
     best, seconds = min(timed, key=lambda pair: pair[1])
     fastest: dict[str, float] = {}

@@ -278,6 +278,11 @@ class ConvProblem:
         return (self.batch, self.out_channels, *self.out_size[-self.axes :])
 
     @property
+    def group_channels(self) -> tuple[int, int]:
+        """Channels of one group, of the input and of the output."""
+        return self.in_channels // self.groups, self.out_channels // self.groups
+
+    @property
     def depth_multiplier(self) -> int | None:
         """Output channels per input channel if groups == in_channels (depthwise), else None."""
         return self.out_channels // self.in_channels if self.groups == self.in_channels else None

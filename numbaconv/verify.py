@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numbaconv.algorithms.algorithm import ERROR_BOUNDS
 from numbaconv.plan import Plan
 from numbaconv.planner import plan_problem
 from numbaconv.problem import ConvProblem
@@ -17,7 +18,7 @@ Array = np.ndarray[Any, Any]
 
 #: Largest `relative_error` of an algorithm that sums the very products of the definition, in whatever order. Of that in
 #: float64 the reference, which sums one product after the other, has half: 5e-15 with 4608 products.
-TOLERANCES = {"float32": 2e-6, "float64": 1e-14}
+TOLERANCES = {"float32": ERROR_BOUNDS["strict"], "float64": 1e-14}
 
 #: Integers of the exact check lie within this, or less where that many products could exceed the mantissa.
 _MOST_INTEGER = 32

@@ -28,6 +28,11 @@ from numbaconv.problem import ConvProblem
 EFFORTS = ("estimate", "measure", "exhaustive")
 
 
+def check_effort(effort: str) -> None:
+    if effort not in EFFORTS:
+        raise ValueError(f"effort: expected one of {', '.join(EFFORTS)}, got {effort!r}")
+
+
 @dataclass(frozen=True)
 class Record:
     """One measurement: the best algorithm and settings for a problem, and the seconds of every algorithm."""

@@ -36,7 +36,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "two axes": ({"input": ones(6, 6)}, ValueError, "input: expected 4 axes, or 3 without batch"),
     "five axes": ({"input": ones(1, 1, 4, 6, 6)}, ValueError, "input: expected 4 axes, or 3 without batch"),
     "no image": ({"input": ones(1, 4, 0, 6)}, ValueError, "input: expected sizes of at least 1"),
-    "weight of conv1d": ({"weight": ones(6, 4, 3)}, ValueError, r"weight: expected 4 axes .* got \(6, 4, 3\)"),
+    "weight of conv1d": ({"weight": ones(6, 4, 3)}, ValueError, r"weight: expected 4 axes .* got shape \(6, 4, 3\)"),
     "no outputs": ({"weight": ones(0, 4, 3, 3)}, ValueError, "weight: expected sizes of at least 1"),
     "channels": ({"weight": ones(6, 3, 3, 3)}, ValueError, "weight: expected 4 input channels per group"),
     "kernel": ({"weight": ones(6, 4, 7, 7)}, ValueError, r"input: the padded size \(6, 6\) is smaller .* \(7, 7\)"),

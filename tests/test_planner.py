@@ -42,7 +42,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """Timings without a clock, in which im2col with many pixels a block is fastest; the list is what was timed."""
     timed: list[Plan] = []
 
-    def time_plans(plans: list[Plan], progress: Any = lambda: None, rounds: int = 7) -> list[tuple[Plan, float]]:
+    def time_plans(plans: list[Plan], rounds: int = 7) -> list[tuple[Plan, float]]:
         timed.extend(plans)
         return [(p, 1 / p.settings.block_q if p.algorithm.name == "im2col" else 10.0) for p in plans]
 
@@ -66,7 +66,7 @@ def test_plans_close_to_the_fastest_are_timed_again(monkeypatch: pytest.MonkeyPa
     plans = planner.fitting(PROBLEM, 1, planner.allowed(PROBLEM))[:3]
     again: list[tuple[list[Plan], int]] = []
 
-    def time_plans(plans: list[Plan], progress: Any = lambda: None, rounds: int = 7) -> list[tuple[Plan, float]]:
+    def time_plans(plans: list[Plan], rounds: int = 7) -> list[tuple[Plan, float]]:
         again.append((plans, rounds))
         return [(plan, 2.0 - i) for i, plan in enumerate(plans)]
 

@@ -16,6 +16,8 @@ from numbaconv.runtime import Dispatcher
 
 Array = np.ndarray[Any, Any]
 
+#: Largest error in float32, max |y - y64| / max |y64|, of the algorithms that each accuracy lets in.
+ERROR_BOUNDS = {"strict": 2e-6, "default": 4e-6, "fast": 2e-5}
 #: Why an algorithm that sums other products does not apply, where it does not.
 NOT_STRICT = "accuracy 'strict' asks for algorithms that sum the products of the definition"
 

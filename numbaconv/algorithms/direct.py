@@ -29,6 +29,7 @@ from numbaconv.geometry import (
     read,
     spatial,
     steps_inside,
+    tiles_in_blocks,
 )
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -211,11 +212,10 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_w
                             acc = add(acc, load_tile(workspace, scratch, nr, mr, nv, lanes))
                         if c + bc < C:
                             store_tile(acc, workspace, scratch, nr)
-                            scratch += mr * nr
                         else:
                             acc = clip(add_to_columns(acc, bias, group * K + k, K - k), low, high)
                             store_transposed(acc, y, at, g.O * g.P * g.Q, min(mr, bq - q), K - k)
-                            scratch += mr * nr
+                        scratch += mr * nr
 
     return jit(direct)
 
@@ -229,7 +229,7 @@ def _cycles(problem: ConvProblem, mr: int, nv: int) -> float:
 def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> tuple[float, Settings]:
     """Blocks that keep a panel of weights in L2, cut so that threads finish together; and the cycles that they take."""
     size = ITEM_SIZE[problem.dtype]
-    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    C, K = problem.group_channels
     O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
     nr = nv * lanes
@@ -257,8 +257,8 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     tile_cycles = _cycles(problem, mr, nv)
     panel_cycles = panel_bytes / STREAM_BYTES
     # A row of a block stages so many cycles' worth of pixels, roughly; the rows of a kernel come on top.
-    (T, R, S), (_, sh, sw) = problem.kernel_size, problem.stride
-    row_cycles = MOVED * C * T * (1 if R == 1 else sh) * (sw if S > 1 or sw > 1 else 1)
+    (T, R, _), (_, sh, sw) = problem.kernel_size, problem.stride
+    row_cycles = MOVED * C * T * (1 if R == 1 else sh) * sw
     if _in_place(problem, mr):
         row_cycles = 0.0
     around = (R - 1) * problem.dilation[1]
@@ -330,11 +330,11 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     problem = _seen(problem, machine)
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
     O, P, Q = spatial(problem)[1]
-    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    C, K = problem.group_channels
     images = problem.batch * problem.groups * O
     panels = ceil_div(K, nv * lanes)
     kc = C * prod(problem.kernel_size)
-    row_tiles = Q // block_q * ceil_div(block_q, mr) + ceil_div(Q % block_q, mr)
+    row_tiles = tiles_in_blocks(Q, block_q, mr)
     tiles = images * P * row_tiles * panels
     tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q) * ceil_div(panels, block_k)
     staged = 0.0 if _in_place(problem, mr) else tasks * _staged_pixels(problem, block_p, block_q, lanes) * C

@@ -61,7 +61,7 @@ def panel_packer(nv: int, lanes: int) -> Dispatcher:
 
 def panel_packing(problem: ConvProblem, nv: int, block_c: int, lanes: int) -> Packing:
     """Pack the weight in panels of ``nv`` vectors, its input channels cut in blocks of ``block_c``."""
-    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    C, K = problem.group_channels
     panels = ceil_div(K, nv * lanes) * problem.groups
     return Packing(
         layout=("panels", nv * lanes, block_c),

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work, share
-from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate, read, spatial, steps_inside
+from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate, read, spatial, steps_inside, tiles_in_blocks
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -151,7 +151,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     K, (O, P, Q) = problem.out_channels // problem.groups, spatial(problem)[1]
     images = problem.batch * problem.groups * O
     C = problem.in_channels // problem.groups
-    row_tiles = K // block_k * ceil_div(block_k, mr) + ceil_div(K % block_k, mr)
+    row_tiles = tiles_in_blocks(K, block_k, mr)
     tiles = images * P * ceil_div(Q, nv * lanes) * row_tiles
     # The channels of a pointwise problem are read again for each row of tiles, and L2 does not keep them.
     again = is_pointwise(problem) and C * Q * ITEM_SIZE[problem.dtype] > machine.l2

@@ -25,7 +25,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from numbaconv.algorithms.algorithm import NOT_STRICT, Algorithm, Array, Packing, Schedule
+from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Array, Packing, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, Work, busiest, share
 from numbaconv.geometry import ceil_div, geometry, is_pointwise, locate, read, spatial
@@ -230,7 +230,7 @@ def _pair_cycles(problem: ConvProblem, mr: int, nv: int, lanes: int) -> tuple[fl
 def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> tuple[float, Settings]:
     """Blocks whose staged pixels fit L2, cut so that threads finish together; and the cycles that they take."""
     size, lanes = ITEM_SIZE[problem.dtype], machine.lanes(problem.dtype)
-    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    C, K = problem.group_channels
     panels, pairs = ceil_div(K, 2 * nv * lanes), ceil_div(spatial(problem)[1][2], 2 * mr)
     images = max(1, problem.batch) * problem.groups
     pair_bytes = (_STEPS * _plane(problem, mr, lanes) + _KEPT * mr * nv * lanes) * size
@@ -281,7 +281,7 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
     mr, nv, block_q, block_k = settings
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
-    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    C, K = problem.group_channels
     images = problem.batch * problem.groups
     panels, pairs = ceil_div(K, 2 * nv * lanes), ceil_div(spatial(problem)[1][2], 2 * mr)
     steps = images * pairs * panels * _STEPS
@@ -319,5 +319,5 @@ STRASSEN = Algorithm(
     schedule=schedule,
     kernel=lambda problem, settings, lanes: _kernel(settings.mr, settings.nv, lanes),
     packing=packing,
-    error_bound=lambda problem, settings: 4e-6,
+    error_bound=lambda problem, settings: ERROR_BOUNDS["default"],
 )

@@ -27,7 +27,7 @@ from itertools import product
 from math import hypot, inf
 from typing import NamedTuple
 
-from numbaconv.algorithms.algorithm import NOT_STRICT, Algorithm, Array, Packing, Schedule
+from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Array, Packing, Schedule
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
@@ -51,12 +51,8 @@ TILES = {
 #: By the channels that are summed at a stretch, the error, max |y - y64| / max |y64|, in float32 for each unit of
 #: `amplification`, which was 2.0 to 2.8e-7 and 1.1 to 1.6e-7 as measured. Shorter sums take 6 % longer.
 _ERRORS = {128: 3.2e-7, 32: 2.0e-7}
-#: The bound is not below that of a direct sum.
-_LEAST_ERROR = 2e-6
 #: The longest kernel: F(2, 7) is the longest of unit stride for which there are points, and code grows with the taps.
 _MOST_TAPS = 7
-#: What each accuracy allows.
-ERROR_BOUNDS = {"fast": 2e-5, "default": 4e-6}
 #: Channels that the products of fewer take as long as: what they store does not stay in L1.
 _LEAST_DEPTH = 10
 #: Times as long as in `direct` an FMA takes, whose weights serve more pixels.
@@ -119,7 +115,7 @@ def _sum_block(problem: ConvProblem, mh: int, mw: int) -> int:
 
 def _error_bound(problem: ConvProblem, mh: int, mw: int) -> float:
     """In float32, for tiles of mh x mw outputs."""
-    return max(_LEAST_ERROR, _amplification(problem, mh, mw) * _ERRORS[_sum_block(problem, mh, mw)])
+    return max(ERROR_BOUNDS["strict"], _amplification(problem, mh, mw) * _ERRORS[_sum_block(problem, mh, mw)])
 
 
 def _sides(problem: ConvProblem, axis: int) -> list[int]:
@@ -296,7 +292,7 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
     If no thread had more tiles than another, and no register tile a row that is not needed.
     """
     cut, lanes = _tiling(problem, mh, mw), machine.lanes(problem.dtype)
-    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    C, K = problem.group_channels
     tiles = problem.batch * problem.groups * cut.rows * cut.columns * cut.dh * cut.dw
     products = tiles * max(C, _LEAST_DEPTH) * K / lanes / FMA_PER_CYCLE / threads
     transforms = tiles * (C + K) / lanes * _TRANSFORM_FMAS / FMA_PER_CYCLE / threads
@@ -328,7 +324,7 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     """
     cut = _tiling(problem, mh, mw)
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
-    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    C, K = problem.group_channels
     each = cut.dh * cut.dw
     smallest = _smallest(problem, mh, mw, machine)
     block_q = smallest.block_q
@@ -383,7 +379,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
     sh, sw, dh, dw, points, rows, columns = _tiling(problem, mh, mw)
     _, P, Q = problem.out_size
-    C, K = problem.in_channels // problem.groups, problem.out_channels // problem.groups
+    C, K = problem.group_channels
     images = problem.batch * problem.groups
     panels = ceil_div(K, nv * lanes)
     blocks = images * ceil_div(rows, block_p) * ceil_div(columns, block_q)
