@@ -20,8 +20,7 @@ from numbaconv.problem import ConvProblem
 
 #: "measure" times the best candidate of each algorithm, and every other that is estimated within this of the best.
 _WORTH_MEASURING = 1.5
-#: Candidates of each algorithm that an estimate looks at, which is thus done in 0.2 to 0.6 ms. Over the networks'
-#: layers its choice takes 1.01 to 1.03 times as long as the best measured one with two threads (geometric mean).
+#: Candidates of each algorithm that an estimate looks at, which is thus done in 0.1 to 1.6 ms.
 _ESTIMATED = 3
 #: Settings are counts of things that fit in memory.
 _MOST_SETTING = 1 << 40
