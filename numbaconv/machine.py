@@ -15,7 +15,7 @@ from numbaconv.arguments import ITEM_SIZE
 
 #: Cache sizes in bytes assumed where the system does not tell: small ones, which are never too large for a block.
 _DEFAULT_CACHES = (32 << 10, 512 << 10, 4 << 20)
-#: Clock in Hz that turns the cost model's cycles into the seconds it prints; choices do not depend on it.
+#: Clock in Hz that turns the cost model's cycles into the seconds it prints, to which it adds those of any call.
 _NOMINAL_CLOCK = 3.5e9
 
 

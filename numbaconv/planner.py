@@ -55,7 +55,8 @@ def plan(
         Whether the weight stays the same from call to call; it is then prepared once, which is not counted.
     effort : {"estimate", "measure", "exhaustive"}
         Use wisdom if there is some, else the cost model; or time the promising candidates of every algorithm; or time
-        all, and then vary the best one's block sizes. What was measured is kept as wisdom.
+        all, and then vary the best one's block sizes. What was measured is kept as wisdom, unless ``algorithm`` or
+        a ``workspace_limit`` of less than 32 MiB narrowed the choice.
     algorithm : str
         "auto", or a name from the table to choose that one's settings only.
 
