@@ -169,18 +169,20 @@ def test_store_part(dtype: str, lanes: int, rows: int, vectors: int) -> None:
 
 @every_shape
 def test_store_transposed(dtype: str, lanes: int, rows: int, vectors: int) -> None:
-    """Any number of rows and columns, more than there are and none included."""
+    """Any range of rows and number of columns, more than there are and none included."""
     nr = vectors * lanes
 
     @numba.njit
-    def kernel(a: Array, out: Array, ld: int, to_rows: int, to_columns: int) -> None:
-        memory.store_transposed(memory.load_tile(a, 0, nr, rows, vectors, lanes), out, 0, ld, to_rows, to_columns)
+    def kernel(a: Array, out: Array, ld: int, first: int, end: int, columns: int) -> None:
+        memory.store_transposed(memory.load_tile(a, 0, nr, rows, vectors, lanes), out, 0, ld, first, end, columns)
 
     a = matrix(rows, nr, dtype)
-    for to_rows, to_columns in product(range(rows + 1), (*range(nr + 1), nr + 9)):
+    ends = (*range(rows + 1), rows + 5)
+    for first, end, columns in product((-3, 0, 1, rows), ends, (0, 1, nr - 1, nr, nr + 9)):
         target = Target(nr, rows, dtype)
-        kernel(in_nan(a.ravel()), target.flat, target.ld, to_rows, to_columns)
-        target.expected[:to_columns, :to_rows] = a[:to_rows, :to_columns].T
+        kernel(in_nan(a.ravel()), target.flat, target.ld, first, end, columns)
+        stored = slice(max(0, first), min(rows, end))
+        target.expected[:columns, stored] = a[stored, :columns].T
         target.check()
 
 

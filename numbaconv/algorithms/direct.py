@@ -142,7 +142,7 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_w
         ``workspace`` the staged block [T][rows][columns][pitch] comes first, and behind it, where C is cut, the
         block's unfinished tiles. A row's last tile overlaps the one before, so that it is a whole one; tiles of rows
         shorter than ``mr`` broadcast the workspace's slack and do not store it. With ``in_place`` nothing is staged,
-        ``x`` is read as [N][C][Q], and the tile of a block shorter than ``mr`` overlaps the block before; with
+        ``x`` is read as [N][C][Q], and the tile of a block shorter than ``mr`` sees pixels of the block before; with
         ``ahead``, pixels two tiles further on are asked for, and with ``asks_to_write`` outputs before their products.
         """
         g = read(geometry)
@@ -214,7 +214,7 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_w
                             store_tile(acc, workspace, scratch, nr)
                         else:
                             acc = clip(add_to_columns(acc, bias, group * K + k, K - k), low, high)
-                            store_transposed(acc, y, at, g.O * g.P * g.Q, min(mr, bq - q), K - k)
+                            store_transposed(acc, y, at, g.O * g.P * g.Q, -q, bq - q, K - k)
                         scratch += mr * nr
 
     return jit(direct)

@@ -160,7 +160,7 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                     if q < Q and k < K:
                         acc = clip(add_to_columns(acc, bias, group * K + k, K - k), low, high)
                         at = ((n * g.G + group) * K + k) * Q + q
-                        store_transposed(acc, y, at, Q, min(mr, Q - q), K - k)
+                        store_transposed(acc, y, at, Q, 0, Q - q, K - k)
 
     return jit(strassen)
 

@@ -253,18 +253,23 @@ def transposed_columns(builder: ir.IRBuilder, tile: Tile, value: ir.Value) -> li
 
 @intrinsic
 def store_transposed(
-    typingctx: Any, tile: Any, a: Any, offset: Any, ld: Any, rows: Any, columns: Any
+    typingctx: Any, tile: Any, a: Any, offset: Any, ld: Any, first_row: Any, end_row: Any, columns: Any
 ) -> tuple[Any, Lowering]:
-    """``a[offset + j * ld + i] = tile[i, j]`` for ``i < rows`` and ``j < columns``: pixels back to NCHW."""
+    """``a[offset + j * ld + i] = tile[i, j]`` for rows ``first_row`` to ``end_row - 1`` and ``j < columns``.
+
+    So pixels come back to NCHW.
+    """
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        value, array, start, step, rows, columns = args
+        value, array, start, step, first, end, columns = args
         lanes, vec = tile.vec.lanes, tile.vec
         groups = transposed_columns(builder, tile, value)
-        everything = builder.and_(
-            builder.icmp_signed("==", rows, ir.Constant(rows.type, tile.rows)),
-            builder.icmp_signed("==", columns, ir.Constant(columns.type, tile.vectors * lanes)),
-        )
+        most = ir.Constant(end.type, tile.rows)
+        to_last = builder.icmp_signed(">=", end, most)
+        end = builder.select(to_last, most, end)
+        whole_rows = builder.and_(to_last, builder.icmp_signed("<=", first, ir.Constant(first.type, 0)))
+        whole_columns = builder.icmp_signed(">=", columns, ir.Constant(columns.type, tile.vectors * lanes))
+        everything = builder.and_(whole_rows, whole_columns)
         with builder.if_else(everything) as (whole, part):
             with whole:
                 column = start
@@ -277,7 +282,8 @@ def store_transposed(
             with part:
                 column = start
                 masks = [
-                    emit.first_lanes(builder, vec, emit.plus(builder, rows, -g * lanes)) for g in range(len(groups))
+                    emit.between(builder, vec, *(emit.plus(builder, row, -g * lanes) for row in (first, end)))
+                    for g in range(len(groups))
                 ]
                 for j in range(tile.vectors * lanes):
                     with builder.if_then(builder.icmp_signed(">", columns, ir.Constant(columns.type, j))):
@@ -287,7 +293,7 @@ def store_transposed(
                     column = builder.add(column, step)
         return context.get_dummy_value()
 
-    return signature(types.void, tile, a, offset, ld, types.int64, types.int64), lower
+    return signature(types.void, tile, a, offset, ld, types.int64, types.int64, types.int64), lower
 
 
 @intrinsic
