@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import operator
 import os
+import sys
 from collections.abc import Sequence
-from typing import SupportsFloat, SupportsIndex, TypeAlias, cast
+from typing import Any, SupportsFloat, SupportsIndex, TypeAlias, cast
 
 Axes: TypeAlias = tuple[int, int, int]
 Bounds: TypeAlias = tuple[float, float]
@@ -53,6 +54,17 @@ def as_int(name: str, value: object, least: int, most: int = MOST_INT) -> int:
     if number > most:
         raise ValueError(f"{name}: expected an integer of at most {most}, got {number}")
     return number
+
+
+def frozen(option: Any) -> Any:
+    """A copy with tuples for lists, which could change, and have no hash.
+
+    Examples
+    --------
+    >>> frozen([(1, 1), [2, 2]])
+    ((1, 1), (2, 2))
+    """
+    return tuple(map(frozen, option)) if isinstance(option, (tuple, list)) else option
 
 
 def normalise_axes(name: str, value: AxesLike, axes: int, *, least: int = 1) -> Axes:
@@ -238,7 +250,7 @@ def normalise_workspace_limit(value: SupportsIndex | None) -> int:
     >>> normalise_workspace_limit(None), normalise_workspace_limit(1 << 20)
     (33554432, 1048576)
     """
-    return WORKSPACE_LIMIT if value is None else as_int("workspace_limit", value, 0)
+    return WORKSPACE_LIMIT if value is None else as_int("workspace_limit", value, 0, sys.maxsize)
 
 
 def normalise_dtype(value: object) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -31,9 +31,14 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     target = Path(os.path.realpath(path))
     check_replaceable(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
-        with temporary.open("wb") as file:
+        file = temporary.open("xb")
+    except OSError as error:
+        error.filename = str(target)
+        raise
+    try:
+        with file:
             yield file
         if target.exists():
             shutil.copymode(target, temporary)

@@ -9,7 +9,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from numbaconv import parallel, wisdom
-from numbaconv.arguments import ActivationLike, AxesLike, batched_shape, check_weight_axes
+from numbaconv.arguments import ActivationLike, AxesLike, batched_shape, check_weight_axes, frozen
 from numbaconv.arrays import DTYPE_NAMES, as_operand
 from numbaconv.padding import PaddingLike
 from numbaconv.plan import Plan
@@ -153,9 +153,10 @@ def _convolve(
 ) -> Array:  # fmt: skip
     x, w = as_operand("input", input), as_operand("weight", weight)
     unbatched = x.ndim == axes + 1
-    options, spelling = (stride, padding, dilation, activation), ""
+    given = options = stride, padding, dilation, activation
+    spelling = ""
     if not _PLAIN.issuperset(map(type, options)):
-        options = _frozen(options)
+        options = frozen(options)
         spelling = repr(options)  # (1, 1) is equal to (True, 1.0), which is refused
     key = (
         axes, x.shape, w.shape, DTYPE_NAMES[x.dtype], *options, groups, algorithm, accuracy,
@@ -164,18 +165,13 @@ def _convolve(
     )  # fmt: skip
     try:
         plan = _plan(*key)
-    except TypeError:  # a wrong type, which is then said
-        plan = _plan.__wrapped__(*key)
+    except (TypeError, ValueError):  # said of what was given
+        plan = _plan.__wrapped__(*key[:4], *given, *key[8:])
     return plan.convolve(x, w, bias, out, unbatched=unbatched)
 
 
 #: Types of options that need no spelling.
 _PLAIN = {int, str, type(None)}
-
-
-def _frozen(option: Any) -> Any:
-    """Lists as tuples, which are hashable."""
-    return tuple(map(_frozen, option)) if isinstance(option, (tuple, list)) else option
 
 
 @functools.lru_cache(maxsize=512, typed=True)

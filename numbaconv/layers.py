@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -16,6 +15,7 @@ from numbaconv.arguments import (
     as_int,
     batched_shape,
     check_weight_axes,
+    frozen,
     normalise_accuracy,
     normalise_workspace_limit,
 )
@@ -76,13 +76,11 @@ class _Conv:
         self._has_bias = b is not None
         self._weight, self._bias = w.copy(), np.zeros(w.shape[0], w.dtype) if b is None else b.copy()
         wisdom.check_effort(effort)
-        options = {"stride": stride, "padding": padding, "dilation": dilation, "activation": activation}
         self._options: dict[str, Any] = {
-            **copy.deepcopy(options),  # lists may change
-            "groups": groups,
-            "accuracy": normalise_accuracy(accuracy),
+            "stride": frozen(stride), "padding": frozen(padding), "dilation": frozen(dilation), "groups": groups,
+            "activation": frozen(activation), "accuracy": normalise_accuracy(accuracy),
             "workspace_limit": normalise_workspace_limit(workspace_limit),
-        }
+        }  # fmt: skip
         self._effort, self._algorithm = effort, algorithm
         self._plans: dict[tuple[object, ...], tuple[Plan, Array]] = {}
         # Whatever is wrong with the options is said here, by a plan's problem for an image that is large enough.
@@ -130,19 +128,20 @@ class _Conv:
         return self._planned(tuple(input_shape))[0]
 
     def _planned(self, shape: tuple[int, ...]) -> tuple[Plan, Array]:
-        found = self._plans.get((shape, parallel.get_num_threads(), wisdom.generation()))
-        return self._make_plan(shape) if found is None else found
+        key = (shape, parallel.get_num_threads(), wisdom.generation())
+        found = self._plans.get(key)
+        return self._make_plan(key, shape) if found is None else found
 
-    def _make_plan(self, shape: tuple[int, ...]) -> tuple[Plan, Array]:
+    def _make_plan(self, key: tuple[object, ...], shape: tuple[int, ...]) -> tuple[Plan, Array]:
         problem = self._problem(batched_shape(shape, self.axes))
         plan = plan_problem(problem, effort=self._effort, algorithm=self._algorithm)
         # Other threads may be here, too.
-        prepared = [weight for other, weight in list(self._plans.values()) if _layout(other) == _layout(plan)]
-        made = plan, prepared[0] if prepared else plan.prepare(self._weight)
-        if len(self._plans) >= _MOST_PLANS:
+        kept = list(self._plans.values())
+        prepared = next((weight for other, weight in kept if _layout(other) == _layout(plan)), None)
+        made = plan, plan.prepare(self._weight) if prepared is None else prepared
+        if len(kept) >= _MOST_PLANS:
             self._plans.clear()
-        # Planning may have read or changed wisdom.
-        self._plans[shape, parallel.get_num_threads(), wisdom.generation()] = made
+        self._plans[key] = made
         return made
 
     def _problem(self, input_shape: tuple[int, ...]) -> ConvProblem:

@@ -11,7 +11,7 @@ from typing import SupportsIndex
 from numbaconv import parallel, wisdom
 from numbaconv.algorithms import ALGORITHMS, Algorithm
 from numbaconv.algorithms.algorithm import tile_shape
-from numbaconv.arguments import WORKSPACE_LIMIT, ActivationLike, AxesLike
+from numbaconv.arguments import MOST_INT, WORKSPACE_LIMIT, ActivationLike, AxesLike
 from numbaconv.machine import this_machine
 from numbaconv.measure import run_off, time_plans, vary_blocks
 from numbaconv.padding import PaddingLike
@@ -22,8 +22,6 @@ from numbaconv.problem import ConvProblem
 _WORTH_MEASURING = 1.5
 #: Candidates of each algorithm that an estimate looks at, which is thus done in 0.1 to 1.6 ms.
 _ESTIMATED = 3
-#: Settings are counts of things that fit in memory.
-_MOST_SETTING = 1 << 40
 
 
 def plan(
@@ -165,7 +163,7 @@ def _recalled(problem: ConvProblem, threads: int, known: wisdom.Record, table: d
     except TypeError:
         return None
     machine = this_machine()
-    if max(settings, default=0) > _MOST_SETTING or tile_shape(settings) not in map(
+    if max(settings, default=0) > MOST_INT or tile_shape(settings) not in map(
         tile_shape, row.candidates(problem, machine, threads)
     ):
         return None

@@ -242,13 +242,13 @@ class Team:
     def _start(self, thread: threading.Thread) -> None:
         try:
             thread.start()
+            self._workers.append(thread)
         except BaseException:
             # Interrupted, it may run all the same, or soon: then two would be one worker. So the next call has others.
-            self._state[_QUIT] = 1
+            self.dismiss()
             _wake(self._state)
             self._form()
             raise
-        self._workers.append(thread)
 
     def dismiss(self) -> None:
         """End the workers, which must not run compiled code while the interpreter takes itself apart."""

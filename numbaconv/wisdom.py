@@ -6,7 +6,6 @@ memory and, at once, in the user's wisdom file: ``NUMBACONV_WISDOM``, or ``wisdo
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -117,6 +116,8 @@ if hasattr(os, "register_at_fork"):
 
 def generation() -> int:
     """A number that changes whenever wisdom does."""
+    if not _memory.loaded:
+        _memory.all()
     return _memory.generation
 
 
@@ -219,20 +220,18 @@ def clear() -> None:
     >>> nc.wisdom.records()
     []
     """
-    path = default_path()
+    path = Path(os.path.realpath(default_path()))
     check_replaceable(path)
-    try:
-        found, foreign = _parse(path)
-    except (FileNotFoundError, NotADirectoryError):
-        found, foreign = [], []
-    if foreign and not found:
-        raise _foreign(path, foreign)
+    if path.exists():
+        with _locked(path):
+            found, foreign = _parse(path)
+            if foreign and not found:
+                raise _foreign(path, foreign)
+            path.unlink()
     with _memory.lock:
         _memory.records.clear()
         _memory.loaded = True
         _memory.generation += 1
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            path.unlink()
 
 
 def _read_if_there(path: Path) -> list[Record]:
@@ -258,7 +257,15 @@ def _parse(path: Path) -> tuple[list[Record], list[int]]:
 
 
 def _foreign(path: Path, lines: list[int]) -> OSError:
-    return FileExistsError(f"{path}: is there and holds something else (line {lines[0]}); it is left alone")
+    return FileExistsError(
+        f"{path}: is there and holds something else (line {lines[0]}); it is left alone, "
+        "and wisdom needs another file, or this one out of the way"
+    )
+
+
+def _locked(path: Path) -> filelock.BaseFileLock:
+    """What other processes wait for that write this file."""
+    return filelock.FileLock(f"{path}.lock", timeout=10)
 
 
 def _read(path: Path) -> list[Record]:
@@ -270,33 +277,45 @@ def _read(path: Path) -> list[Record]:
     return found
 
 
-def check_target(path: Path) -> list[Record]:
-    """The records of a file that wisdom is to be written to, whose folder is made; none where there is no such file.
+def held(path: Path) -> list[Record]:
+    """The records of a file that wisdom is to be written to, none where there is no such file.
 
     Raises
     ------
     OSError
-        If it cannot be written, or holds anything but wisdom, which would be lost.
+        If it holds anything but wisdom, which would be lost, or is no file.
     """
     check_replaceable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path.parent}: wisdom cannot be written there")
     try:
         found, foreign = _parse(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     if foreign:
         raise _foreign(path, foreign)
     return found
 
 
+def check_target(path: Path) -> None:
+    """Make the folder of a file that wisdom is to be written to, or refuse it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or as `held`.
+    """
+    held(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{path.parent}: wisdom cannot be written there")
+
+
 def _write(path: Path, additions: Iterable[Record]) -> None:
     """Merge records into a file that other processes may be writing too, and replace it in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{path}.lock", timeout=10):
+    path = Path(os.path.realpath(path))
+    check_target(path)
+    with _locked(path):
         merged = _Memory()
-        merged.merge(check_target(path))
+        merged.merge(held(path))
         merged.merge(additions)
         with replaced(path) as file:
             file.writelines(f"{json.dumps(asdict(record))}\n".encode() for record in merged.records.values())

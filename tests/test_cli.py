@@ -76,7 +76,7 @@ def _refusals(folder: Path) -> dict[tuple[str, ...], list[str]]:
         ("tune", TINY, "--save", "notes.txt"): ["notes.txt", "something else"],
         ("plan", "resnet50"): ["descriptor", "resnet50"],
         ("plan", "mb1ic4ih8oc4"): ["'kh', which is missing"],
-        ("plan", TINY.replace("ih8", "ih9" + 20 * "0")): ["too large"],
+        ("plan", TINY.replace("ih8", "ih9" + 20 * "0")): ["at most"],
         ("bench", TINY.replace("ih8", "ih10000000")): ["memory"],
         ("wisdom", "shw"): ["shw"],
         ("wisdom", "import", "missing.jsonl"): ["missing.jsonl"],

@@ -228,3 +228,11 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:  # how Linux says that the other end is closed
         return b""
+
+
+def test_a_user_file_of_something_else_is_refused_first(network: Path) -> None:
+    """And not after minutes of measuring, when nothing could be kept."""
+    wisdom.default_path().write_text("my notes\n")
+    run("tune", network).assert_refused("holds something else", "line 1")
+    assert wisdom.default_path().read_text() == "my notes\n"
+    wisdom.default_path().unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from naive import Array, convolve, integers
 
 import numbaconv as nc
-from numbaconv import planner
+from numbaconv import layers, planner
 from numbaconv.algorithms import ALGORITHMS
 
 LAYERS: dict[int, Callable[..., Callable[..., Array]]] = {1: nc.Conv1d, 2: nc.Conv2d, 3: nc.Conv3d}
@@ -95,14 +96,16 @@ def test_options_are_the_layer_s_own() -> None:
     np.testing.assert_array_equal(layer(X), expected(X))
 
 
-def test_prepared_weights_are_shared_and_let_go() -> None:
-    """Plans of the same layout have one; those of many sizes do not stay for good."""
+def test_prepared_weights_are_shared_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans of the same layout have one, which goes when they do."""
+    monkeypatch.setattr(layers, "_MOST_PLANS", 3)
     layer = nc.Conv2d(W, algorithm="direct")
-    held = {id(layer._planned((1, 4, 8, width))[1]) for width in (40, 41, 42)}
-    assert len(held) == 1
-    for width in range(4, 150):
-        layer.plan((1, 4, 3, width))
-    assert sum(isinstance(value, dict) and len(value) > 64 for value in vars(layer).values()) == 0
+    shared = {id(layer._planned((1, 4, 8, width))[1]) for width in (40, 41, 42)}
+    assert len(shared) == 1
+    first = weakref.ref(layer._planned((1, 4, 8, 40))[1])
+    layer._algorithm = "im2col"
+    layer.plan((1, 4, 8, 43))
+    assert first() is None
 
 
 def test_a_layer_measures_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,8 +79,9 @@ def test_functions_and_layers_keep_to_it(monkeypatch: pytest.MonkeyPatch) -> Non
     pool = WorkspacePool(limit=64 << 20)
     monkeypatch.setattr(sys.modules[nc.Plan.__module__], "POOL", pool)
     x, w = np.ones((1, 64, 14, 14), np.float32), np.ones((64, 64, 3, 3), np.float32)
-    y = nc.conv2d(x, w, padding=1, accuracy="strict", workspace_limit=300_000)
-    np.testing.assert_array_equal(nc.Conv2d(w, padding=1, accuracy="strict", workspace_limit=300_000)(x), y)
+    nc.set_num_threads(1)
+    y = nc.conv2d(x, w, padding=1, algorithm="direct", workspace_limit=300_000)
+    np.testing.assert_array_equal(nc.Conv2d(w, padding=1, algorithm="direct", workspace_limit=300_000)(x), y)
     assert 64 << 10 < max(block.nbytes for block in pool._free) <= 300_000
 
 
@@ -89,4 +90,6 @@ def test_wisdom_beyond_the_limit_is_not_followed() -> None:
     again = nc.plan((1, 64, 28, 28), (64, 64, 3, 3), padding=1)
     assert again.origin == "measure"
     limit = measured.workspace_nbytes - 1
+    if limit < 0:
+        pytest.skip("the fastest plan borrows nothing")
     assert nc.plan((1, 64, 28, 28), (64, 64, 3, 3), padding=1, workspace_limit=limit).origin == "estimate"

@@ -259,3 +259,16 @@ def test_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("NUMBACONV_CACHE_DIR")
     assert wisdom.default_path().is_absolute()
     assert nc.wisdom is wisdom
+
+
+def test_a_link_to_the_user_file(user_file: Path, tmp_path: Path) -> None:
+    """What it leads to is written, and what is cleared."""
+    target = tmp_path / "elsewhere" / "wisdom.jsonl"
+    for path in (target, user_file):
+        path.parent.mkdir(exist_ok=True)
+    user_file.symlink_to(target)
+    wisdom.remember(RECORD)
+    assert lines(target) == [asdict(RECORD)]
+    wisdom.clear()
+    assert not target.exists()
+    assert user_file.is_symlink()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numbaconv.files import replaced
+from numbaconv.files import check_replaceable, replaced
 
 Array = np.ndarray[Any, Any]
 
@@ -76,11 +76,14 @@ def check_output(path: Path, photo: Path) -> None:
     ------
     ValueError
         If its suffix is of no format, its folder is missing, or it is the photograph itself by whatever name.
+    OSError
+        If there is something else than a file.
     """
     if _format(path) is None:
         raise ValueError(f"output: expected the suffix of a picture's format, as .png, got {path.name!r}")
     if not path.parent.is_dir():
         raise ValueError(f"output: there is no folder {path.parent}")
+    check_replaceable(path)
     if path.exists() and path.samefile(photo):
         raise ValueError(f"output: {path} is the photograph itself, which is left alone")
 

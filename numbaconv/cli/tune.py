@@ -46,6 +46,7 @@ def tune(
         raise ValueError(f"effort: expected one of {', '.join(_EFFORTS)}, got {effort!r}")
     if budget is not None and not budget > 0:
         raise ValueError(f"budget: expected a positive number of seconds, got {budget}")
+    wisdom.held(wisdom.default_path())
     if save is not None:
         wisdom.check_target(save)
     layers = load_layers(sources, batch=batch, dtype=dtype, accuracy=accuracy)
