@@ -21,8 +21,6 @@ AxesLike: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 ActivationLike: TypeAlias = str | Bounds | tuple[str, float, float] | None
 
 ITEM_SIZE = {"float32": 4, "float64": 8}
-
-
 #: More than any size there is memory for, and little enough for kernels, which count in 64 bits.
 MOST_INT = 1 << 40
 

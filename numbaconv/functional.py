@@ -158,15 +158,15 @@ def _convolve(
     if not _PLAIN.issuperset(map(type, options)):
         options = frozen(options)
         spelling = repr(options)  # (1, 1) is equal to (True, 1.0), which is refused
-    key = (
-        axes, x.shape, w.shape, DTYPE_NAMES[x.dtype], *options, groups, algorithm, accuracy,
-        os.environ.get("NUMBACONV_ACCURACY"), workspace_limit, parallel.get_num_threads(), wisdom.generation(),
-        spelling,
+    operands = axes, x.shape, w.shape, DTYPE_NAMES[x.dtype]
+    rest = (
+        groups, algorithm, accuracy, os.environ.get("NUMBACONV_ACCURACY"), workspace_limit, parallel.get_num_threads(),
+        wisdom.generation(), spelling,
     )  # fmt: skip
     try:
-        plan = _plan(*key)
+        plan = _plan(*operands, *options, *rest)
     except (TypeError, ValueError):  # said of what was given
-        plan = _plan.__wrapped__(*key[:4], *given, *key[8:])
+        plan = _plan.__wrapped__(*operands, *given, *rest)
     return plan.convolve(x, w, bias, out, unbatched=unbatched)
 
 

@@ -304,15 +304,20 @@ def check_target(path: Path) -> None:
         If it cannot be written, or as `held`.
     """
     held(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path.parent}: wisdom cannot be written there")
+    _make_folder(path.parent)
+
+
+def _make_folder(path: Path) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise PermissionError(f"{path}: wisdom cannot be written there")
 
 
 def _write(path: Path, additions: Iterable[Record]) -> None:
     """Merge records into a file that other processes may be writing too, and replace it in one step."""
     path = Path(os.path.realpath(path))
-    check_target(path)
+    check_replaceable(path)
+    _make_folder(path.parent)
     with _locked(path):
         merged = _Memory()
         merged.merge(held(path))

@@ -272,8 +272,8 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
             q = min(q, ceil_div(ceil_div(Q * images, pieces), mr) * mr)
         # Each piece of the panels stages the block again, each block loads the panels again.
         task = row_cycles * (p + around) * q + k * (p * ceil_div(q, mr) * tile_cycles + panel_cycles) + _TASK_CYCLES
-        # The last panels may be fewer, too, but are not counted so: 96 channels of 11 x 11 with stride 4 took 534 us in
-        # pieces of two panels and of one with 2 threads, and take 500 in pieces of three.
+        # The last panels may be fewer, too, but are not counted so: 96 channels of 11 x 11 with stride 4 took 538 us in
+        # pieces of two panels and of one with 2 threads, and 510 in pieces of three.
         return busiest(threads, images * ceil_div(Q, q) * ceil_div(panels, k), P, p) * task, p, q, k
 
     ways = [(1, 1)]

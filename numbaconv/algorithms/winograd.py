@@ -342,7 +342,7 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     fetching = C * lanes * size / MEMORY_BYTES * threads if fetched else 0.0
     overhead = ceil_div(C, _sum_block(problem, mh, mw)) * TILE_OVERHEAD
     ways = []
-    for block_p in {ceil_div(rows, ceil_div(rows, block_p)) for block_p in range(1, most + 1)}:
+    for block_p in {ceil_div(rows, ceil_div(rows, longest)) for longest in range(1, most + 1)}:
         tiles = block_p * block_q * each
         blocks = images * ceil_div(rows, block_p)
         for mr, nv in TILES[machine.tiles]:

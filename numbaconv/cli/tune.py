@@ -59,17 +59,15 @@ def tune(
     kept = tuning.measured == 0 or _version_of(wisdom.default_path()) != before
     report = tuning_report(tuning, peak)
     report["wisdom"] = str(wisdom.default_path()) if kept else None
-    report["saved"], failure = None, None
+    report["saved"] = None
     try:
-        report["saved"] = None if save is None else str(wisdom.save(save))
-    except OSError as error:
-        failure = error
-    if as_json:
-        print_json(report)
-    else:
-        print_report(report)
-    if failure is not None:  # after the figures, which took minutes
-        raise failure
+        if save is not None:
+            report["saved"] = str(wisdom.save(save))
+    finally:  # whether that fails or not, since the figures took minutes
+        if as_json:
+            print_json(report)
+        else:
+            print_report(report)
     if tuning.interrupted:
         raise typer.Exit(130)
 
