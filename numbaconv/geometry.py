@@ -129,19 +129,19 @@ def _locate(task: int, g: Any) -> tuple[int, int, int, int, int, int]:
 locate: Dispatcher = jit(_locate)
 
 
-def _steps_inside(first: int, step: int, count: int, size: int) -> tuple[int, int]:
-    """First step i of ``count``, and the one after the last, with ``first + i * step`` from 0 to ``size - 1``."""
+@register_jitable(error_model="numpy")
+def steps_inside(first: int, step: int, count: int, size: int) -> tuple[int, int]:
+    """First step i of ``count``, and the one after the last, with ``first + i * step`` from 0 to ``size - 1``.
+
+    Kernels call it, too, and `inputs_seen`.
+    """
     begin = min(count, max(0, (step - 1 - first) // step))
     return begin, max(begin, min(count, (size - 1 - first) // step + 1))
 
 
-#: Jitted, for kernels to call.
-steps_inside: Dispatcher = jit(_steps_inside)
-
-
 @register_jitable
 def inputs_seen(outputs: int, stride: int, taps: int, dilation: int) -> int:
-    """Inputs along an axis, from the first to the last that so many neighbouring outputs see; kernels call it, too."""
+    """Inputs along an axis, from the first to the last that so many neighbouring outputs see."""
     return (outputs - 1) * stride + (taps - 1) * dilation + 1
 
 

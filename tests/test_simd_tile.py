@@ -74,6 +74,29 @@ def test_rank1(dtype: str, lanes: int, rows: int, vectors: int) -> None:
 
 
 @every_shape
+@pytest.mark.parametrize("left_out", [(1, 0), (0, 1)])
+def test_rank1_rows(dtype: str, lanes: int, rows: int, vectors: int, left_out: tuple[int, int]) -> None:
+    """The first or last row stays as it was, and what would be added to it is not read."""
+    kc, nr = 3, vectors * lanes
+    first, end = left_out[0], rows - left_out[1]
+
+    @numba.njit
+    def kernel(a: Array, b: Array, out: Array, ld: int) -> None:
+        acc = tile.zeros(a, rows, vectors, lanes)
+        for k in range(kc):
+            acc = tile.rank1_rows(acc, a, k, kc, b, k * nr, first, end)
+        memory.store_tile(acc, out, 0, ld)
+
+    a, b = integers((rows, kc), dtype), integers((kc, nr), dtype, 1)
+    target = Target(rows, nr, dtype)
+    target.expected[:, :nr] = 0
+    target.expected[first:end, :nr] = a[first:end] @ b
+    a[:first], a[end:] = np.nan, np.nan
+    kernel(in_nan(a.ravel()), in_nan(b.ravel()), target.flat, target.ld)
+    target.check()
+
+
+@every_shape
 def test_bias_and_bounds(dtype: str, lanes: int, rows: int, vectors: int) -> None:
     nr = vectors * lanes
 

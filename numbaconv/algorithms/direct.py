@@ -34,7 +34,7 @@ from numbaconv.geometry import (
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
+from numbaconv.simd.tile import add, add_to_columns, clip, rank1, rank1_rows, zeros
 from numbaconv.simd.tile_memory import TO_WRITE, load_tile, prefetch_rows, store_tile, store_transposed
 
 #: Tile shapes (mr, nv): mr * nv accumulators, nv weights and a broadcast value fit the registers, and whatever the
@@ -134,6 +134,7 @@ def _asks_to_write(problem: ConvProblem) -> bool:
 def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_write: bool) -> Dispatcher:
     stage = channels_last_stager(lanes)
     nr = nv * lanes
+    last = mr - 1
 
     def direct(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of rows and columns for some panels of output channels.
@@ -205,9 +206,21 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_w
                                 row = (t * rows + p * row_step + r * g.dilation_h) * columns + q * column_step
                                 for s in range(taps):
                                     pixel = (row + s * g.dilation_w) * pitch + c
-                                    for i in range(run):
-                                        acc = rank1(acc, workspace, pixel + i, step, w, weight)
-                                        weight += nr
+                                    # So is a row's first pixel, or its last, where a tap's channels are a run of
+                                    # their own and it sees padding: 3 x 3 over 7 pixels takes 10 % less.
+                                    column = (q0 + q) * g.stride_w - g.pad_w + s * g.dilation_w
+                                    if taps > 1 and column < 0:
+                                        for i in range(run):
+                                            acc = rank1_rows(acc, workspace, pixel + i, step, w, weight, 1, mr)
+                                            weight += nr
+                                    elif taps > 1 and column + last * g.stride_w >= g.W:
+                                        for i in range(run):
+                                            acc = rank1_rows(acc, workspace, pixel + i, step, w, weight, 0, last)
+                                            weight += nr
+                                    else:
+                                        for i in range(run):
+                                            acc = rank1(acc, workspace, pixel + i, step, w, weight)
+                                            weight += nr
                         if c > 0:
                             acc = add(acc, load_tile(workspace, scratch, nr, mr, nv, lanes))
                         if c + bc < C:
@@ -325,6 +338,22 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
     )  # fmt: skip
 
 
+def _summed(problem: ConvProblem, settings: Settings) -> float:
+    """Part of a tile's products that are summed, on average, and not left out as those of padding."""
+    (_, R, S), (_, P, Q) = problem.kernel_size, spatial(problem)[1]
+
+    def inside(axis: int, tap: int, outputs: int) -> tuple[int, int]:
+        first = tap * problem.dilation[axis] - problem.padding[axis][0]
+        return steps_inside(first, problem.stride[axis], outputs, problem.in_size[axis])
+
+    part = sum(end - begin for begin, end in (inside(1, r, P) for r in range(R))) / (R * max(1, P))
+    if settings.block_c < problem.in_channels // problem.groups:
+        tiles = tiles_in_blocks(Q, settings.block_q, settings.mr)
+        ends = sum(begin > 0 or end < Q for begin, end in (inside(2, s, Q) for s in range(S)))
+        part *= 1 - ends / (S * max(1, tiles) * settings.mr)
+    return part
+
+
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
     mr, nv, block_p, block_q, block_c, block_k = settings
     problem = _seen(problem, machine)
@@ -341,7 +370,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     transposes = (C == 1 or C >= lanes) and (problem.stride[2] <= 2 or problem.kernel_size[2] > 1)
     return Work(
         share(threads, images, (P, block_p), (Q, block_q), (panels, block_k)),
-        fmas=tiles * kc * mr * nv,
+        fmas=tiles * kc * mr * nv * _summed(problem, settings),
         tiles=tiles * ceil_div(C, block_c),
         moved=tiles * mr * nv * lanes + (staged if transposes else 0),
         scattered=0 if transposes else staged,

@@ -31,16 +31,9 @@ def zeros(typingctx: Any, like: Any, rows: Any, vectors: Any, lanes: Any) -> tup
     return signature(tile, like, rows, vectors, lanes), lower
 
 
-@intrinsic
-def rank1(typingctx: Any, tile: Any, a: Any, a_off: Any, lda: Any, b: Any, b_off: Any) -> tuple[Any, Lowering]:
-    """Rank-one update ``tile[i, j] += a[a_off + i * lda] * b[b_off + j]``.
-
-    ``rows`` scalars are broadcast, read in place at any stride: on Zen 3 a packed operand was no faster (89
-    against 88 GFLOP/s). ``vectors`` loads and ``rows * vectors`` fused multiply-adds follow.
-    """
-
+def _rank1(tile: Tile, a: Any, b: Any, rows: range) -> Lowering:
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        value, a_array, row, row_step, b_array, column = args
+        value, a_array, row, row_step, b_array, column = args[:6]
         vec = tile.vec
         columns = [
             emit.load(
@@ -48,13 +41,33 @@ def rank1(typingctx: Any, tile: Any, a: Any, a_off: Any, lda: Any, b: Any, b_off
             )
             for j in range(tile.vectors)
         ]
-        for i in range(tile.rows):
-            scalar = emit.load_splat(builder, vec, emit.element(context, builder, a, a_array, row))
+        for i in range(rows.stop):
+            if i in rows:
+                scalar = emit.load_splat(builder, vec, emit.element(context, builder, a, a_array, row))
+                value = emit.fma_row(builder, tile, value, i, scalar, columns)
             row = builder.add(row, row_step)
-            value = emit.fma_row(builder, tile, value, i, scalar, columns)
         return value
 
-    return signature(tile, tile, a, a_off, lda, b, b_off), lower
+    return lower
+
+
+@intrinsic
+def rank1(typingctx: Any, tile: Any, a: Any, a_off: Any, lda: Any, b: Any, b_off: Any) -> tuple[Any, Lowering]:
+    """Rank-one update ``tile[i, j] += a[a_off + i * lda] * b[b_off + j]``.
+
+    ``rows`` scalars are broadcast, read in place at any stride: on Zen 3 a packed operand was no faster (89
+    against 88 GFLOP/s). ``vectors`` loads and ``rows * vectors`` fused multiply-adds follow.
+    """
+    return signature(tile, tile, a, a_off, lda, b, b_off), _rank1(tile, a, b, range(tile.rows))
+
+
+@intrinsic(prefer_literal=True)
+def rank1_rows(
+    typingctx: Any, tile: Any, a: Any, a_off: Any, lda: Any, b: Any, b_off: Any, first: Any, end: Any
+) -> tuple[Any, Lowering]:
+    """`rank1` of the rows from ``first`` to ``end - 1`` alone, both literals; of ``a`` nothing else is read."""
+    rows = range(first.literal_value, end.literal_value)
+    return signature(tile, tile, a, a_off, lda, b, b_off, first, end), _rank1(tile, a, b, rows)
 
 
 def _for_each_register(builder: ir.IRBuilder, tile: Tile, value: ir.Value, change: Any) -> ir.Value:
