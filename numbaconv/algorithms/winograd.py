@@ -27,6 +27,8 @@ from itertools import product
 from math import hypot, inf
 from typing import NamedTuple
 
+from numba.extending import register_jitable
+
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Array, Packing, Schedule
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
@@ -123,6 +125,38 @@ def _sides(problem: ConvProblem, axis: int) -> list[int]:
     return tile_sizes(problem.kernel_size[axis], problem.stride[axis])
 
 
+class _Layout(NamedTuple):
+    """A workspace of so many ``elements``: from one point's plane to the next, and where each part begins."""
+
+    plane: int
+    product_plane: int
+    transformed: int
+    products: int
+    outputs: int
+    elements: int
+
+
+@register_jitable(error_model="numpy")
+def _layout(
+    mh: int, mw: int, R: int, S: int, sh: int, sw: int, dh: int, dw: int, mr: int, nr: int, lanes: int, line: int,
+    block_p: int, block_q: int, pitch: int,
+) -> _Layout:  # fmt: skip
+    """The workspace for blocks of block_p by block_q units; kernels call it, too.
+
+    Planes are an odd number of cache lines apart, so that they do not meet in a few sets of the caches.
+    """
+    points = inputs_seen(mh, sh, R, 1) * inputs_seen(mw, sw, S, 1)
+    tiles = max(block_p * dh * block_q * dw, mr)
+    height, width = block_p * dh * mh, block_q * dw * mw
+    plane = ((tiles * pitch + line - 1) // line | 1) * line
+    product_plane = ((tiles * nr + line - 1) // line | 1) * line
+    transformed = inputs_seen(height, sh, R, dh) * inputs_seen(width, sw, S, dw) * pitch
+    products = transformed + points * plane
+    outputs = products + points * product_plane
+    elements = outputs + (height * width + max(points, lanes)) * lanes
+    return _Layout(plane, product_plane, transformed, products, outputs, elements)
+
+
 @functools.cache
 def _kernel(
     mh: int, mw: int, R: int, S: int, sh: int, sw: int, mr: int, nv: int, lanes: int, line: int, sum_block: int
@@ -162,15 +196,9 @@ def _kernel(
             q0 * g.stride_w - g.pad_w, g.stride_w // sw, C, pitch, rows, columns, workspace, 0,
         )  # fmt: skip
 
-        # Each part begins where the largest block's would, so that its planes are where the sizes foresee.
-        padded_tiles = max(g.block_p * dh * g.block_q * dw, mr)
-        plane = ((padded_tiles * pitch + line - 1) // line | 1) * line
-        product_plane = ((padded_tiles * nr + line - 1) // line | 1) * line
-        most_rows = inputs_seen(g.block_p * tall, sh, R, dh)
-        most_columns = inputs_seen(g.block_q * wide, sw, S, dw)
-        transformed = most_rows * most_columns * pitch
-        products = transformed + nh * nw * plane
-        outputs = products + nh * nw * product_plane
+        # Each part begins where the largest block's would.
+        parts = _layout(mh, mw, R, S, sh, sw, dh, dw, mr, nr, lanes, line, g.block_p, g.block_q, pitch)
+        plane, product_plane, transformed, products, outputs, _ = parts
         half = outputs  # the half-transformed tile, [nh][nw][lanes], is gone before there are outputs
 
         to = transformed
@@ -239,19 +267,14 @@ def _kernel(
     return jit(winograd)
 
 
-def _sizes(problem: ConvProblem, settings: Settings, machine: Machine) -> tuple[int, int]:
-    """Elements of a worker's workspace, and from one staged pixel to the next."""
+def _workspace(problem: ConvProblem, settings: Settings, machine: Machine) -> int:
+    """Elements of a worker's workspace."""
     mh, mw, mr, nv, block_p, block_q, _ = settings
     lanes, line = machine.lanes(problem.dtype), LINE // ITEM_SIZE[problem.dtype]
-    sh, sw, dh, dw, points, _, _ = _tiling(problem, mh, mw)
+    sh, sw, dh, dw, *_ = _tiling(problem, mh, mw)
     _, R, S = problem.kernel_size
     pitch = _pitch(problem, machine)
-    tiles = max(block_p * dh * block_q * dw, mr)
-    height, width = block_p * dh * mh, block_q * dw * mw
-    staged = inputs_seen(height, sh, R, dh) * inputs_seen(width, sw, S, dw) * pitch
-    planes = points * sum((ceil_div(tiles * each, line) | 1) * line for each in (pitch, nv * lanes))
-    outputs = (height * width + max(points, lanes)) * lanes
-    return staged + planes + outputs, pitch
+    return _layout(mh, mw, R, S, sh, sw, dh, dw, mr, nv * lanes, lanes, line, block_p, block_q, pitch).elements
 
 
 def _pitch(problem: ConvProblem, machine: Machine) -> int:
@@ -300,7 +323,7 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
     fetching = C * K * ITEM_SIZE[problem.dtype] / MEMORY_BYTES if _fetched(problem, weights, machine) else 0.0
     beyond = 0
     if not problem.constant_weight:
-        elements = weights + threads * _sizes(problem, _smallest(problem, mh, mw, machine), machine)[0]
+        elements = weights + threads * _workspace(problem, _smallest(problem, mh, mw, machine), machine)
         beyond = max(0, elements * ITEM_SIZE[problem.dtype] - problem.workspace_limit)
     return beyond, cut.points * (hypot(products, fetching) + transforms)
 
@@ -335,7 +358,7 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     # 3.6 ms in blocks of 28 tiles, and 2.9 ms with all 49; 128 at 56 x 56 with stride 2, 13 % less by 14 than by 7.
     spare = problem.workspace_limit - (0 if problem.constant_weight else weights * size)
     limit = min(6 * machine.l2, spare // threads) // size
-    one, two = (_sizes(problem, smallest._replace(block_p=block_p), machine)[0] for block_p in (1, 2))
+    one, two = (_workspace(problem, smallest._replace(block_p=block_p), machine) for block_p in (1, 2))
     rows = max(1, cut.rows)
     most = max(1, min(rows, _MOST_TILES // (block_q * each), 1 + (limit - one) // (two - one)))
     streaming = C * lanes * size / STREAM_BYTES
@@ -365,12 +388,11 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
     cut = _tiling(problem, mh, mw)
     block_p, block_q = min(block_p, max(1, cut.rows)), min(block_q, max(1, cut.columns))
     panels = ceil_div(problem.out_channels // problem.groups, nv * machine.lanes(problem.dtype))
-    workspace, pitch = _sizes(problem, settings._replace(block_p=block_p, block_q=block_q), machine)
     return Schedule.of(
-        problem, workspace,
+        problem, _workspace(problem, settings._replace(block_p=block_p, block_q=block_q), machine),
         tasks_g=problem.groups, tasks_p=ceil_div(cut.rows, block_p), tasks_q=ceil_div(cut.columns, block_q),
         tasks_k=ceil_div(panels, block_k),
-        block_p=block_p, block_q=block_q, block_k=block_k, pitch=pitch,
+        block_p=block_p, block_q=block_q, block_k=block_k, pitch=_pitch(problem, machine),
     )  # fmt: skip
 
 
