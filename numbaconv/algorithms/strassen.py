@@ -14,9 +14,9 @@ quarters, Winograd's form of Strassen's algorithm sums seven products, an eighth
 
 The rows of quarters are two neighbouring register tiles of pixels, their columns two neighbouring panels of output
 channels, and the inner ones the two halves of the input channels. So all but the sums of pixels is done in registers
-and L1, and these are made once for all panels. Source: Strassen, "Gaussian Elimination is not Optimal" (1969); the
-form with 15 additions is Winograd's, as in Huang et al., "Strassen's Algorithm Reloaded" (SC 2016). A NaN or Inf in
-the input spreads over the two tiles of pixels.
+and L1, and these are made once, with the first panels. Source: Strassen, "Gaussian Elimination is not Optimal" (1969);
+the form with 15 additions is Winograd's, as in Huang et al., "Strassen's Algorithm Reloaded" (SC 2016). A NaN or Inf
+in the input spreads over the two tiles of pixels.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _KEPT = 4
 _ADDED = (-1, 0, 0, 1, 2, -1, 0)
 #: Channels summed at a stretch: with 2048 channels the error is 1.2e-6 so, and 3.3e-6 in sums of 1024.
 _SUM_BLOCK = 256
-#: Elements moved for each of a quarter that is staged: four are read, and four sums written.
-_STAGED = 7
+#: Elements moved for each of a quarter that is staged: four are read, and four sums written, mostly beside products.
+_STAGED = 3
 #: Cycles of a step beside its products, and of a task.
 _STEP_CYCLES, _TASK_CYCLES = 100.0, 300.0
 
@@ -77,6 +77,29 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
     tile = mr * nr
     width = ceil_div(mr, lanes) * lanes
 
+    def stage_sums(
+        x: Array, x11: int, Q: int, half: int, first: int, second: int, workspace: Array, at: int, plane: int
+    ) -> None:
+        """The sums of a channel of a pair, whose rows have ``first`` and ``second`` pixels; X11 begins at ``x[x11]``.
+
+        ``workspace[at]`` is the channel's place in the first of the seven quarters.
+        """
+        x12 = x11 + half * Q
+        # The channels 8 further on, without which 8 images of 256 to 64 channels at 56 x 56 take a half more.
+        prefetch_rows(x, x11 + 8 * Q, mr, 3, 1)
+        prefetch_rows(x, x12 + 8 * Q, mr, 3, 1)
+        for j in range(0, mr, lanes):
+            total = load_between(x, x11 + mr + j, 0, second - j, lanes)
+            total = total + load_between(x, x12 + mr + j, 0, second - j, lanes)
+            store(total, workspace, at + 5 * plane + j)
+            total = total - load_between(x, x11 + j, 0, first - j, lanes)
+            store(total, workspace, at + 2 * plane + j)
+            store(load_between(x, x12 + j, 0, first - j, lanes) - total, workspace, at + 6 * plane + j)
+            a21 = load_between(x, x11 + mr + j, 0, second - j, lanes)
+            store(load_between(x, x11 + j, 0, first - j, lanes) - a21, workspace, at + 3 * plane + j)
+
+    stage_sums = jit(stage_sums, inline="always")
+
     def strassen(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of pairs of tiles of pixels for some pairs of panels of output channels.
 
@@ -92,33 +115,20 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
         pairs = min(g.block_q, (Q - q0 + 2 * mr - 1) // (2 * mr))
         image = (n * g.G + group) * C * Q
 
-        # Channel by channel and not pair by pair: the pixels of a channel are neighbours, 5 % of the whole.
-        for c in range(half):
-            for pair in range(pairs):
-                q = q0 + pair * 2 * mr
-                whole = q + 2 * mr <= Q
+        # The pair that the image ends within is staged here, whole; of others the sums are, by their first products.
+        whole_pairs = min(pairs, (Q - q0) // (2 * mr))
+        for pair in range(whole_pairs, pairs):
+            q = q0 + pair * 2 * mr
+            first, second = min(mr, Q - q), min(mr, Q - q - mr)
+            for c in range(half):
+                x11 = image + c * Q + q
+                at = pair * _STEPS * plane + c * width
+                stage_sums(x, x11, Q, half, first, second, workspace, at, plane)
                 for j in range(0, mr, lanes):
-                    x11 = image + c * Q + q + j
-                    x12 = x11 + half * Q
-                    first = min(mr, Q - q) - j
-                    second = min(mr, Q - q - mr) - j
-                    # The next channels, 8 further on: 1 to 5 % of the whole.
-                    prefetch_rows(x, x11 + 8 * Q, mr, 3, 1)
-                    prefetch_rows(x, x12 + 8 * Q, mr, 3, 1)
-                    a11 = load_between(x, x11, 0, first, lanes)
-                    a12 = load_between(x, x12, 0, first, lanes)
-                    a21 = load_between(x, x11 + mr, 0, second, lanes)
-                    a22 = load_between(x, x12 + mr, 0, second, lanes)
-                    at = pair * _STEPS * plane + c * width + j
-                    if not whole:
-                        store(a11, workspace, at)
-                        store(a12, workspace, at + plane)
-                        store(a22, workspace, at + 4 * plane)
-                    row = a21 + a22
-                    store(row - a11, workspace, at + 2 * plane)
-                    store(a11 - a21, workspace, at + 3 * plane)
-                    store(row, workspace, at + 5 * plane)
-                    store(a12 - (row - a11), workspace, at + 6 * plane)
+                    x12 = x11 + half * Q + j
+                    store(load_between(x, x11 + j, 0, first - j, lanes), workspace, at + j)
+                    store(load_between(x, x12, 0, first - j, lanes), workspace, at + plane + j)
+                    store(load_between(x, x12 + mr, 0, second - j, lanes), workspace, at + 4 * plane + j)
 
         panels = (K + 2 * nr - 1) // (2 * nr)
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
@@ -127,7 +137,8 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                 weights = ((group * panels + panel) * _STEPS + step) * half * nr
                 for pair in range(pairs):
                     q = q0 + pair * 2 * mr
-                    in_place = (step == 0 or step == 1 or step == 4) and q + 2 * mr <= Q
+                    in_place = (step == 0 or step == 1 or step == 4) and pair < whole_pairs
+                    stages = step == 0 and pair < whole_pairs and panel == k_task * g.block_k
                     quarter = image + q + (0 if step == 0 else half * Q) + (mr if step == 4 else 0)
                     pixels = (pair * _STEPS + step) * plane
                     kept = g.block_q * _STEPS * plane + pair * _KEPT * tile
@@ -139,7 +150,12 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                         end = min(half, block + _SUM_BLOCK)
                         if block > 0:
                             acc = zeros(x, mr, nv, lanes)
-                        if in_place:
+                        if stages:  # the stores wait for L2, and products do not: 2 to 7 % of the whole
+                            for c in range(block, end):
+                                acc = rank1(acc, x, quarter + c * Q, 1, w, weights + c * nr)
+                                at = pixels + c * width
+                                stage_sums(x, quarter + c * Q, Q, half, mr, mr, workspace, at, plane)
+                        elif in_place:
                             for c in range(block, end):
                                 acc = rank1(acc, x, quarter + c * Q, 1, w, weights + c * nr)
                         else:
