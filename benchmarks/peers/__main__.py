@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks.peers.chart import draw
-from benchmarks.peers.engines import PEERS
+from benchmarks.peers.engines import ENGINES, PEERS
 from benchmarks.peers.measure import Result, as_json, geometric_mean, measure
 from benchmarks.sets import SETS, load_sets
 from numbaconv import wisdom
@@ -34,12 +34,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench-peers", description=__doc__)
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--threads", type=int, nargs="+", default=[os.cpu_count() or 1, 1])
-    parser.add_argument("--engines", nargs="+", default=["numbaconv", "conv2d", *PEERS])
+    parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES), metavar="ENGINE",
+                        help="numbaconv and any of " + ", ".join(list(ENGINES)[1:]))  # fmt: skip
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="every fifth layer, three rounds")
     parser.add_argument("--json", type=Path, default=Path(".benchmarks/peers.json"))
     parser.add_argument("--chart", type=Path, help="where to draw the chart, a PNG")
     options = parser.parse_args()
+    if "numbaconv" not in options.engines:
+        parser.error("argument --engines: expected numbaconv among them")
+    if options.chart and not set(options.engines) & set(PEERS):
+        parser.error(f"argument --chart: expected a peer among the engines, got {' '.join(options.engines)}")
     sets = load_sets(options.sets)
     if options.quick:
         sets = {name: layers[::_QUICK_STEP] for name, layers in sets.items()}

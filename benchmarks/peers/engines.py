@@ -161,10 +161,12 @@ def ncnn(problem: ConvProblem, x: Array, w: Array, bias: Array, threads: int) ->
     return call
 
 
-#: The peers; ours come first in every round.
-PEERS: dict[str, Callable[[ConvProblem, Array, Array, Array, int], Call]] = {
+_Maker = Callable[[ConvProblem, Array, Array, Array, int], Call]
+PEERS: dict[str, _Maker] = {
     "torch": torch,
     "onnxruntime": onnxruntime,
     "openvino": openvino,
     "ncnn": ncnn,
 }
+#: All engines; ours come first in every round.
+ENGINES: dict[str, _Maker] = {"numbaconv": numbaconv, "conv2d": numbaconv_function, **PEERS}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.engines import PEERS, Call, numbaconv, numbaconv_function
+from benchmarks.peers.engines import ENGINES, PEERS, Call
 from numbaconv.networks import Layer
 from numbaconv.peak import measure_peak
 
@@ -52,8 +52,7 @@ def measure(layer: Layer, engines: Iterable[str], threads: int, rounds: int) -> 
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(shape, np.float32) for shape in (problem.input_shape, problem.weight_shape))
     bias = rng.standard_normal(problem.out_channels, np.float32)
-    makers = {"numbaconv": numbaconv, "conv2d": numbaconv_function, **PEERS}
-    calls = {name: makers[name](problem, x, w, bias, threads) for name in engines}
+    calls = {name: ENGINES[name](problem, x, w, bias, threads) for name in engines}
     _compare(problem.output_shape, calls)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
