@@ -133,7 +133,7 @@ locate: Dispatcher = jit(_locate)
 def steps_inside(first: int, step: int, count: int, size: int) -> tuple[int, int]:
     """First step i of ``count``, and the one after the last, with ``first + i * step`` from 0 to ``size - 1``.
 
-    Kernels call it, too, and `inputs_seen`.
+    Kernels call it, too.
     """
     begin = min(count, max(0, (step - 1 - first) // step))
     return begin, max(begin, min(count, (size - 1 - first) // step + 1))
@@ -141,7 +141,7 @@ def steps_inside(first: int, step: int, count: int, size: int) -> tuple[int, int
 
 @register_jitable
 def inputs_seen(outputs: int, stride: int, taps: int, dilation: int) -> int:
-    """Inputs along an axis, from the first to the last that so many neighbouring outputs see."""
+    """Inputs along an axis, from the first to the last that so many neighbouring outputs see; kernels call it, too."""
     return (outputs - 1) * stride + (taps - 1) * dilation + 1
 
 

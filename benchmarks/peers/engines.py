@@ -162,6 +162,7 @@ def ncnn(problem: ConvProblem, x: Array, w: Array, bias: Array, threads: int) ->
 
 
 _Maker = Callable[[ConvProblem, Array, Array, Array, int], Call]
+#: The peers.
 PEERS: dict[str, _Maker] = {
     "torch": torch,
     "onnxruntime": onnxruntime,

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import NamedTuple
 
+from numba.extending import register_jitable
+
 from numbaconv.algorithms.algorithm import Algorithm, Array, Packing, Schedule
 from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
@@ -130,6 +132,15 @@ def _asks_to_write(problem: ConvProblem) -> bool:
     return prod(problem.output_shape) * ITEM_SIZE[problem.dtype] >= 4 * _LARGE_BYTES
 
 
+@register_jitable
+def _whole_rows(dilation: int, C: int, block_c: int, pitch: int) -> bool:
+    """Whether the taps of a kernel's row are one run of S * C values: undilated, their channels neither cut nor padded.
+
+    Kernels call it, too.
+    """
+    return dilation == 1 and block_c == C and pitch == C
+
+
 @functools.cache
 def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_write: bool) -> Dispatcher:
     stage = channels_last_stager(lanes)
@@ -171,8 +182,7 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_w
             )  # fmt: skip
         unfinished = 0 if in_place else (T * rows * columns + mr * column_step) * pitch
 
-        # Undilated taps of a row are one run of S * C values, where the channels are neither cut nor padded.
-        whole_rows = g.dilation_w == 1 and g.block_c == C and pitch == C
+        whole_rows = _whole_rows(g.dilation_w, C, g.block_c, pitch)
         taps = 1 if whole_rows else S
         step = column_step * pitch
         panels = (K + nr - 1) // nr
@@ -347,7 +357,8 @@ def _summed(problem: ConvProblem, settings: Settings) -> float:
         return steps_inside(first, problem.stride[axis], outputs, problem.in_size[axis])
 
     part = sum(end - begin for begin, end in (inside(1, r, P) for r in range(R))) / (R * max(1, P))
-    if settings.block_c < problem.in_channels // problem.groups:
+    C = problem.in_channels // problem.groups
+    if S > 1 and not _whole_rows(problem.dilation[2], C, settings.block_c, _pitch(problem)):
         tiles = tiles_in_blocks(Q, settings.block_q, settings.mr)
         ends = sum(begin > 0 or end < Q for begin, end in (inside(2, s, Q) for s in range(S)))
         part *= 1 - ends / (S * max(1, tiles) * settings.mr)

@@ -82,7 +82,8 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
     ) -> None:
         """The sums of a channel of a pair, whose rows have ``first`` and ``second`` pixels; X11 begins at ``x[x11]``.
 
-        ``workspace[at]`` is the channel's place in the first of the seven quarters.
+        ``workspace[at]`` is the channel's place in the first of the seven quarters. Pixels are loaded where they are
+        added, some twice, since beside a tile of sums there are registers for two.
         """
         x12 = x11 + half * Q
         # The channels 8 further on, without which 8 images of 256 to 64 channels at 56 x 56 take a half more.
@@ -138,7 +139,7 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                 for pair in range(pairs):
                     q = q0 + pair * 2 * mr
                     in_place = (step == 0 or step == 1 or step == 4) and pair < whole_pairs
-                    stages = step == 0 and pair < whole_pairs and panel == k_task * g.block_k
+                    stages = in_place and step == 0 and panel == k_task * g.block_k
                     quarter = image + q + (0 if step == 0 else half * Q) + (mr if step == 4 else 0)
                     pixels = (pair * _STEPS + step) * plane
                     kept = g.block_q * _STEPS * plane + pair * _KEPT * tile
@@ -150,7 +151,7 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                         end = min(half, block + _SUM_BLOCK)
                         if block > 0:
                             acc = zeros(x, mr, nv, lanes)
-                        if stages:  # the stores wait for L2, and products do not: 2 to 7 % of the whole
+                        if stages:  # the stores wait for L2, and products do not: 1 to 6 % of the whole
                             for c in range(block, end):
                                 acc = rank1(acc, x, quarter + c * Q, 1, w, weights + c * nr)
                                 at = pixels + c * width
