@@ -17,7 +17,7 @@ from naive import convolve, integers
 
 from numbaconv.simd import tile
 from numbaconv.simd import tile_memory as memory
-from numbaconv.simd.correlate import add_row, correlate, correlate_whole
+from numbaconv.simd.correlate import add_row, correlate, correlate_staged, correlate_whole
 
 #: Element type, lanes, rows and vectors: main tiles, more rows than lanes and fewer, a single register.
 SHAPES = [
@@ -231,15 +231,13 @@ def test_only_square_tiles_of_one_vector_transpose() -> None:
 
 
 @functools.cache
-def correlation(
-    rows: int, vectors: int, lanes: int, R: int, S: int, sh: int, sw: int, dh: int, dw: int, inside: int
-) -> Any:
+def correlation(rows: int, vectors: int, lanes: int, R: int, S: int, sh: int, sw: int, dh: int, dw: int) -> Any:
     @numba.njit
     def kernel(
         w: Array, x: Array, start: int, width: int, window: tuple[int, ...], blank: Array, out: Array, ld: int
     ) -> None:
         acc = tile.zeros(x, rows, vectors, lanes)
-        acc = correlate(acc, w, 1, x, start, width, window, blank, (R, S), (sh, sw), (dh, dw), inside)
+        acc = correlate(acc, w, 1, x, start, width, window, blank, (R, S), (sh, sw), (dh, dw))
         memory.store_tile(acc, out, 0, ld)
 
     return kernel
@@ -262,7 +260,7 @@ def test_correlate(
     dtype: str, lanes: int, rows: int, vectors: int, taps: tuple[int, int], strides: tuple[int, int],
     dilations: tuple[int, int],
 ) -> None:  # fmt: skip
-    """A window with the tile inside, and windows that cut it at each side, with NaN wherever nothing may be read."""
+    """A window of the tile, and windows that cut it at each side, with NaN wherever nothing may be read."""
     (R, S), (sh, sw), (dh, dw), nr = taps, strides, dilations, vectors * lanes
     height, width = (rows - 1) * sh + (R - 1) * dh + 1, (nr - 1) * sw + (S - 1) * dw + 1
     w = integers((1, 1, R, S), dtype, 1)
@@ -274,17 +272,77 @@ def test_correlate(
         x = integers((1, 1, height, width), dtype) * seen
         around = np.full((height + 4, 2 * reach), np.nan, dtype)
         around[2 : 2 + height, reach : reach + width][seen] = x[0, 0][seen]
-        whole = (top, bottom, left, right) == (0, 0, 0, 0)
-        if whole:
-            around[2 : 2 + height, reach + width :] = 0  # with the literal `inside`, whole vectors are read
         target = Target(rows, nr, dtype)
-        kernel = correlation(rows, vectors, lanes, R, S, sh, sw, dh, dw, int(whole))
+        kernel = correlation(rows, vectors, lanes, R, S, sh, sw, dh, dw)
         window = (-top, height - top - bottom, left, width - right)
         kernel(
             np.append(np.full(1, np.nan, dtype), w), around.ravel(), 2 * 2 * reach + reach, 2 * reach, window, blank,
             target.flat, target.ld,
         )  # fmt: skip
         target.expected[:, :nr] = convolve(x, w, stride=strides, padding=((0, 0),) * 2, dilation=dilations)[0, 0]
+        target.check()
+
+
+@pytest.mark.parametrize(
+    ("taps", "strides", "dilations"),
+    [
+        ((3, 3), (1, 1), (1, 1)),
+        ((3, 5), (2, 2), (1, 1)),
+        ((3, 2), (1, 3), (2, 2)),
+        ((1, 4), (5, 4), (1, 1)),
+        ((2, 3), (1, 2), (1, 5)),
+    ],
+)
+@pytest.mark.parametrize(("dtype", "lanes", "rows", "vectors"), [SHAPES[1], SHAPES[3], ("float32", 16, 4, 2)])
+def test_correlate_staged(
+    dtype: str, lanes: int, rows: int, vectors: int, taps: tuple[int, int], strides: tuple[int, int],
+    dilations: tuple[int, int],
+) -> None:  # fmt: skip
+    """Columns sorted by their remainders: of each no more is read than the last tap's vectors see."""
+    (R, S), (sh, sw), (dh, dw), nr = taps, strides, dilations, vectors * lanes
+    height, width = (rows - 1) * sh + (R - 1) * dh + 1, (nr - 1) * sw + (S - 1) * dw + 1
+    w, x = integers((1, 1, R, S), dtype, 1), integers((1, 1, height, width), dtype)
+    pitch = -(-width // sw) + 1
+    staged = np.full((height, sw, pitch), np.nan, dtype)
+    for phase in range(sw):
+        columns = x[0, 0, :, phase::sw]
+        staged[:, phase, : columns.shape[1]] = columns
+
+    @numba.njit
+    def kernel(w: Array, x: Array, ld: int, out: Array, ld_out: int) -> None:
+        acc = tile.zeros(x, rows, vectors, lanes)
+        acc = correlate_staged(acc, w, 1, x, 0, ld, (R, S), (sh, sw), (dh, dw))
+        memory.store_tile(acc, out, 0, ld_out)
+
+    target = Target(rows, nr, dtype)
+    kernel(np.append(np.full(1, np.nan, dtype), w), staged.ravel(), pitch, target.flat, target.ld)
+    target.expected[:, :nr] = convolve(x, w, stride=strides, padding=((0, 0),) * 2, dilation=dilations)[0, 0]
+    target.check()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+@pytest.mark.parametrize(("dtype", "lanes"), dict.fromkeys(shape[:2] for shape in SHAPES))
+def test_load_phases(dtype: str, lanes: int, step: int) -> None:
+    """Whole, and cut at each side with NaN wherever nothing may be read."""
+
+    @functools.cache
+    def kernel(whole: int) -> Any:
+        @numba.njit
+        def load(a: Array, offset: int, begin: int, end: int, out: Array, ld: int) -> None:
+            memory.store_tile(memory.load_phases(a, offset, begin, end, step, lanes, whole), out, 0, ld)
+
+        return load
+
+    a = integers((1, 1, 1, step * lanes), dtype).ravel()
+    for begin, end in ((0, a.size), (-3, a.size + 5), (1, a.size - 1), (a.size // 2, a.size), (4, 3)):
+        read = a[max(0, begin) : max(0, end)]
+        around = np.full(a.size + 8, np.nan, dtype)
+        around[4 + max(0, begin) :][: read.size] = read
+        whole = int(read.size == a.size)
+        target = Target(step, lanes, dtype)
+        kernel(whole)(around, 4, begin, end, target.flat, target.ld)
+        seen = np.where((np.arange(a.size) >= begin) & (np.arange(a.size) < end), a, 0)
+        target.expected[:, :lanes] = seen.reshape(lanes, step).T
         target.check()
 
 

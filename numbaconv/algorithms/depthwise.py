@@ -1,9 +1,10 @@
 """Depthwise convolution, pixels in lanes: one input channel per group, so no reduction over channels.
 
-Also the classical image filter, a single-channel image under one kernel. Nothing is staged: the taps of neighbouring
-pixels are vectors of the input where it lies, and what lies outside the image is masked off. With a column stride the
-vectors of a row are sorted by their columns' remainder in registers. Of a narrow image the rows are loaded whole, and
-two channels of one still narrower share a vector.
+Also the classical image filter, a single-channel image under one kernel. Where masks cost nothing, nothing is staged:
+the taps of neighbouring pixels are vectors of the input where it lies, and what lies outside the image is masked off.
+With a column stride the vectors of a row are sorted by their columns' remainder in registers. Of a narrow image the
+rows are loaded whole, and two channels of one still narrower share a vector. Elsewhere blocks are staged with their
+padding (`depthwise_staged.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.algorithms.depthwise_narrow import Pair, narrow_kernel
+from numbaconv.algorithms.depthwise_staged import staged_kernel
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work, share
 from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read, spatial
@@ -37,6 +39,8 @@ TILES = {
 _MOST_COLUMNS = 8192
 #: Outputs of a block.
 _BLOCK_OUTPUTS = 65536
+#: Output columns of a block that is staged, which takes a quarter of L2.
+_STAGED_COLUMNS = 1024
 #: Tiles before their own that pixels are asked for, if they come from beyond L2: at the end of every page a row would
 #: wait for memory. It took 3 x 3 at 4000 x 4000 from 8.1 to 3.6 ms, and 64 images of 56 x 56 from 9.3 to 5.4.
 _AHEAD = 4
@@ -46,6 +50,8 @@ _FAR = 6
 #: An output that L3 does not hold either is written past the caches, if its rows are so many tiles long: 3 x 3 at
 #: 4096 x 4096 takes a third less so. But 4 images of 224 x 224 with 64 channels took 2.8, and would take 3.9.
 _STREAMED_BYTES, _STREAMED_TILES = 32 << 20, 14
+#: Elements moved for one that is staged: 8 of them took 3 to 4 cycles on AMD Zen 3.
+_STAGING = 1.6
 #: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
 _MOST_UNROLLED = 121
 
@@ -67,8 +73,8 @@ class Settings(NamedTuple):
 
 @functools.cache
 def _kernel(
-    mr: int, nv: int, lanes: int, taps: Pair, unrolled: Pair, strides: Pair, dilations: Pair, always_masked: bool,
-    ahead: int, short_rows: bool, past_caches: bool,
+    mr: int, nv: int, lanes: int, taps: Pair, unrolled: Pair, strides: Pair, dilations: Pair, ahead: int,
+    short_rows: bool, past_caches: bool,
 ) -> Dispatcher:  # fmt: skip
     """The kernel for tiles of ``mr`` by ``nv``, that unrolls (rows, columns) of the kernel.
 
@@ -76,16 +82,13 @@ def _kernel(
     took 5.0 ms before that, and 3.2 so. 1024 x 1024 took 0.18 ms, and would take 0.20. Outputs whose rows are whole
     vectors are written ``past_caches``.
 
-    Strides and dilations are (vertical, horizontal); dilations are ones where a single tap is unrolled. Where masks
-    are cheap all tiles are masked, which halves the code; else those at the image's edges are.
+    Strides and dilations are (vertical, horizontal); dilations are ones where a single tap is unrolled.
     """
     nr = nv * lanes
     R, S = taps
     unrolled_r, unrolled_s = unrolled
     sh, sw = strides
-    dh, dw = dilations
-    seen_columns = _seen_columns(nr, lanes, unrolled_s, sw, dw)
-    seen_rows = inputs_seen(mr, sh, R, dh)
+    seen_rows = inputs_seen(mr, sh, R, dilations[0])
 
     def depthwise(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of rows and columns of some groups. ``x`` is NGDHW, ``w`` (G K)1TRS, ``y`` N(G K)OPQ.
@@ -149,19 +152,9 @@ def _kernel(
                                     left = (q0 + q) * sw - g.pad_w + s * g.dilation_w
                                     start = plane + top * g.W + left
                                     window = (top, height, -left, g.W - left)
-                                    bottom = top + (mr - 1) * sh + (unrolled_r - 1) * dh
-                                    if always_masked or (
-                                        top < 0 or bottom >= height or left < 0 or left + seen_columns > g.W
-                                    ):
-                                        acc = correlate(
-                                            acc, w, weight, x, start, g.W, window, workspace,
-                                            (unrolled_r, unrolled_s), (sh, sw), (dh, dw), 0,
-                                        )  # fmt: skip
-                                    else:
-                                        acc = correlate(
-                                            acc, w, weight, x, start, g.W, window, workspace,
-                                            (unrolled_r, unrolled_s), (sh, sw), (dh, dw), 1,
-                                        )  # fmt: skip
+                                    acc = correlate(
+                                        acc, w, weight, x, start, g.W, window, workspace, unrolled, strides, dilations
+                                    )
                                     weight += unrolled_r * unrolled_s
                         acc = clip(add_to_rows(acc, bias, k, 0), low, high)
                         at = ((k + n * g.G * K) * g.O + o) * g.P * g.Q + (p0 + p) * g.Q + q0 + q
@@ -204,6 +197,23 @@ def _whole(problem: ConvProblem, nv: int, parts: int, lanes: int) -> int:
     return width if fits and unrolled and lanes * ITEM_SIZE[problem.dtype] == 64 else 0
 
 
+def _staged(lanes: int, dtype: str) -> bool:
+    """Whether blocks are staged with their padding: where masks are dear, which vectors of 64 bytes have for nothing.
+
+    On AMD Zen 3, whose vectors are of 32, 3 x 3 of 384 channels at 14 x 14 took 85 us in place and 49 staged, 192 at
+    28 x 28 145 and 78, 9 x 9 over 1024 x 1024 4.1 ms and 2.2. (On Zen 5 the first took 40 us staged, and 21 in place.)
+    """
+    return lanes * ITEM_SIZE[dtype] < 64
+
+
+def _staged_block(problem: ConvProblem, block_p: int, block_q: int, lanes: int) -> tuple[int, int]:
+    """Rows of a single remainder of columns that a block is staged as, and elements from one to the next."""
+    (T, R, S), (_, sh, sw), (_, dh, dw) = problem.kernel_size, problem.stride, problem.dilation
+    (_, P, Q) = spatial(problem)[1]
+    rows, columns = inputs_seen(min(block_p, P), sh, R, dh), inputs_seen(min(block_q, Q), sw, S, dw)
+    return T * rows * sw, ceil_div(columns, sw) + lanes
+
+
 def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
     mr, nv, parts, ahead, *_ = settings
     strides = problem.stride[1:]
@@ -212,14 +222,14 @@ def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatch
         pad = problem.padding[2][0]
         return narrow_kernel(mr, parts, lanes, problem.kernel_size, strides, problem.dilation[1:], width, pad, ahead)
     unrolled, dilations = _unrolled(problem)
-    always_masked = lanes * ITEM_SIZE[problem.dtype] == 64
     Q = spatial(problem)[1][2]
     short_rows, long_rows = Q <= 2 * nv * lanes, Q >= _STREAMED_TILES * nv * lanes
     past_caches = ahead > 0 and long_rows and prod(problem.output_shape) * ITEM_SIZE[problem.dtype] >= _STREAMED_BYTES
-    return _kernel(
-        mr, nv, lanes, problem.kernel_size[1:], unrolled, strides, dilations, always_masked, ahead, short_rows,
-        past_caches,
-    )  # fmt: skip
+    taps = problem.kernel_size[1:]
+    if _staged(lanes, problem.dtype):
+        asks = ahead > 0 and problem.batch * problem.groups > 1  # there is a next image to ask for
+        return staged_kernel(mr, nv, lanes, problem.kernel_size, unrolled, strides, dilations, asks)
+    return _kernel(mr, nv, lanes, taps, unrolled, strides, dilations, ahead, short_rows, past_caches)
 
 
 def applicable(problem: ConvProblem) -> str | None:
@@ -246,6 +256,8 @@ def _tile_cost(problem: ConvProblem, mr: int, nv: int, parts: int, lanes: int) -
     """
     (T, R, S), (_, sh, sw) = problem.kernel_size, problem.stride
     dh, dw = problem.dilation[1:]
+    if _staged(lanes, problem.dtype):
+        return T * R * S * mr * nv, 0.0
     rows, order = min(inputs_seen(mr, sh, R, dh), mr * R), weights_order(R * S, sw)
     if _whole(problem, nv, parts, lanes):
         return T * R * S * mr, (2 if order == "by rows" else 1.5) * T * rows * S * parts
@@ -260,12 +272,12 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
     _, R, S = problem.kernel_size
-    # The weights of larger kernels with a stride are loaded for every row. Beside them 16 registers do not hold two
-    # vectors of accumulators; and twice as many loads for two channels cost more than a tile for each.
+    # The weights of larger kernels with a stride are loaded for every row, in place; twice as many loads for two
+    # channels cost more than a tile for each.
     many_loads = weights_order(R * S, problem.stride[2]) == "by rows"
-    most_nv = 1 if many_loads and machine.registers < 32 else 2
-    tiles = [tile for tile in TILES[machine.tiles] if tile[1] <= most_nv]
-    tiles = [tile for tile in tiles if tile[2] == 1 or (_whole(problem, *tile[1:], lanes) and not many_loads)]
+    tiles = [
+        tile for tile in TILES[machine.tiles] if tile[2] == 1 or (_whole(problem, *tile[1:], lanes) and not many_loads)
+    ]
 
     def cost(tile: tuple[int, int, int]) -> float:
         return _tiles(problem, *tile, lanes) * (55 + sum(_tile_cost(problem, *tile, lanes)))
@@ -275,7 +287,12 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         wasteful = max(problem.stride) > 1 or Q <= 2 * nv * lanes // parts
         ahead = _AHEAD if pixels >= machine.l2 * (_FAR if wasteful else 1) else 0
         block_q = even_block(Q, _MOST_COLUMNS, nv * lanes // parts)
-        block_p = even_block(P, max(mr, _BLOCK_OUTPUTS // block_q), mr)
+        most_rows = _BLOCK_OUTPUTS // block_q
+        if _staged(lanes, problem.dtype):
+            block_q = even_block(Q, _STAGED_COLUMNS, nv * lanes)
+            pixels_a_row = problem.kernel_size[0] * problem.stride[1] * problem.stride[2] * block_q
+            most_rows = machine.l2 // 4 // (pixels_a_row * ITEM_SIZE[problem.dtype])
+        block_p = even_block(P, max(mr, most_rows), mr)
         columns = problem.batch * problem.groups * O * ceil_div(Q, block_q)
         while columns * ceil_div(P, block_p) < 4 * threads and block_p > 2 * mr:
             block_p = ceil_div(ceil_div(block_p, 2), mr) * mr
@@ -287,16 +304,21 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
-    _, nv, parts, _, block_g, block_p, block_q = settings
+    mr, nv, parts, _, block_g, block_p, block_q = settings
     O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
     (_, unrolled_s), (_, dw) = _unrolled(problem)
-    width, sw = _whole(problem, nv, parts, lanes), problem.stride[2]
+    width, pitch = _whole(problem, nv, parts, lanes), 0
+    workspace = width or _seen_columns(nv * lanes, lanes, unrolled_s, problem.stride[2], dw)
+    if _staged(lanes, problem.dtype):
+        planes, pitch = _staged_block(problem, block_p, block_q, lanes)
+        # Of a block smaller than a tile, a tile sees what is beyond it.
+        workspace = planes * pitch + mr * problem.stride[1] * problem.stride[2] * pitch + nv * lanes
     return Schedule.of(
-        problem, width or _seen_columns(nv * lanes, lanes, unrolled_s, sw, dw),
+        problem, workspace,
         tasks_g=ceil_div(problem.groups, block_g), tasks_o=O,
         tasks_p=ceil_div(P, block_p), tasks_q=1 if width else ceil_div(Q, block_q),  # whole rows are not cut
-        block_g=block_g, block_p=block_p, block_q=block_q,
+        block_g=block_g, block_p=block_p, block_q=block_q, pitch=pitch,
     )  # fmt: skip
 
 
@@ -304,17 +326,22 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     mr, nv, parts, _, block_g, block_p, block_q = settings
     lanes = machine.lanes(problem.dtype)
     O, P, Q = spatial(problem)[1]
-    tiles = _tiles(problem, mr, nv, parts, lanes)
+    tiles, staged = _tiles(problem, mr, nv, parts, lanes), 0.0
+    if _staged(lanes, problem.dtype):
+        planes, pitch = _staged_block(problem, block_p, block_q, lanes)
+        blocks = problem.batch * problem.groups * O * ceil_div(P, block_p) * ceil_div(Q, block_q)
+        staged = blocks * planes * ceil_div(pitch - lanes, lanes) * lanes
     return Work(
         share(threads, problem.batch * O, (P, block_p), (Q, block_q), (problem.groups, block_g)),
         fmas=tiles * sum(_tile_cost(problem, mr, nv, parts, lanes)),
         tiles=tiles,
+        moved=_STAGING * staged,
     ).seconds(machine, threads)
 
 
 DEPTHWISE = Algorithm(
     name="depthwise",
-    summary="one input channel per group: pixels in lanes, input read in place under masks",
+    summary="one input channel per group: pixels in lanes, input read in place or staged",
     applicable=applicable,
     candidates=candidates,
     settings=Settings,

@@ -63,11 +63,9 @@ class _Row:
             for c in self.columns
         }
 
-    def load(self, builder: ir.IRBuilder, line: ir.Value, masks: dict[int, ir.Value] | None) -> dict[int, ir.Value]:
-        """The vectors of the row at the pointer ``line``, by column; without masks, whole ones."""
+    def load(self, builder: ir.IRBuilder, line: ir.Value, masks: dict[int, ir.Value]) -> dict[int, ir.Value]:
+        """The vectors of the row at the pointer ``line``, by column."""
         pointers = {c: builder.gep(line, [ir.Constant(emit.I32, c)]) for c in self.columns}
-        if masks is None:
-            return {c: emit.load(builder, self.vec, pointer) for c, pointer in pointers.items()}
         return {c: emit.masked_load(builder, self.vec, pointer, masks[c]) for c, pointer in pointers.items()}
 
     def under_tap(self, builder: ir.IRBuilder, loaded: dict[int, ir.Value], s: int) -> list[ir.Value]:
@@ -198,15 +196,14 @@ def _sum(
 @intrinsic(prefer_literal=True)
 def correlate(
     typingctx: Any, tile: Any, w: Any, w_off: Any, x: Any, x_off: Any, ld: Any, window: Any, blank: Any, taps: Any,
-    strides: Any, dilations: Any, inside: Any,
+    strides: Any, dilations: Any,
 ) -> tuple[Any, Lowering]:  # fmt: skip
     """``tile[m, j] += sum of w[w_off + r * S + s] * image(m * sh + r * dh, j * sw + s * dw)`` over an R x S kernel.
 
     ``taps`` is (R, S), ``strides`` (sh, sw) and ``dilations`` (dh, dw), tuples of literals. ``image(i, c)`` is
     ``x[x_off + i * ld + c]`` within ``window`` = (top, height, begin, end), that is where ``0 <= top + i < height`` and
     ``begin <= c < end``, and 0 outside, where nothing is read. ``blank`` is an array of zeros that stands for rows
-    outside; it is as long as the vectors reach that are loaded of a row. With the literal ``inside`` they reach nothing
-    outside, and nothing is checked.
+    outside; it is as long as the vectors reach that are loaded of a row.
 
     Strided columns are loaded as neighbours and sorted in registers. An input row is loaded once for all the output
     rows of the tile that see it, and all taps; but with unit stride and so many taps that their splats do not fit the
@@ -225,15 +222,11 @@ def correlate(
         lines = []
         for i in range(kernel.rows_seen(tile.rows)):
             line = emit.element(context, builder, x, x_array, row)
-            if not inside.literal_value:
-                line = _line_or_blank(builder, line, nothing, emit.plus(builder, top, i), height)
-            lines.append(line)
+            lines.append(_line_or_blank(builder, line, nothing, emit.plus(builder, top, i), height))
             row = builder.add(row, row_step)
 
         @functools.cache
-        def masks(left: int) -> dict[int, ir.Value] | None:
-            if inside.literal_value:
-                return None
+        def masks(left: int) -> dict[int, ir.Value]:
             return seen.masks(builder, *(emit.plus(builder, limit, -left) for limit in (begin, end)))
 
         loaded: dict[tuple[int, int], dict[int, ir.Value]] = {}
@@ -248,7 +241,41 @@ def correlate(
 
         return _sum(builder, tile, value, kernel, [weights], see)
 
-    return signature(tile, tile, w, w_off, x, x_off, ld, window, blank, taps, strides, dilations, inside), lower
+    return signature(tile, tile, w, w_off, x, x_off, ld, window, blank, taps, strides, dilations), lower
+
+
+@intrinsic(prefer_literal=True)
+def correlate_staged(
+    typingctx: Any, tile: Any, w: Any, w_off: Any, x: Any, x_off: Any, ld: Any, taps: Any, strides: Any, dilations: Any,
+) -> tuple[Any, Lowering]:  # fmt: skip
+    """`correlate` for an image that is staged: its padding is in it, and its columns are sorted by their remainders.
+
+    ``image(i, c)`` is ``x[x_off + (i * sw + c % sw) * ld + c // sw]``, so that vectors are neighbours for any stride.
+    """
+    kernel = _Kernel.of(taps, strides, dilations)
+    (_, sw), (_, dw) = kernel.strides, kernel.dilations
+    kernel = kernel._replace(strides=(kernel.strides[0], 1))
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, w_array, w_start, x_array, row, row_step = args[:6]
+        weights = emit.element(context, builder, w, w_array, w_start)
+        lines = []
+        for _ in range(kernel.rows_seen(tile.rows) * sw):
+            lines.append(emit.element(context, builder, x, x_array, row))
+            row = builder.add(row, row_step)
+        loaded: dict[tuple[int, int], list[ir.Value]] = {}
+
+        def see(s: int, i: int, last: ir.Value) -> list[ir.Value]:
+            if (s, i) not in loaded:
+                line = emit.after(builder, lines[i * sw + s * dw % sw], last)
+                columns = [s * dw // sw + j * tile.vec.lanes for j in range(tile.vectors)]
+                pointers = [builder.gep(line, [ir.Constant(emit.I32, c)]) for c in columns]
+                loaded[s, i] = [emit.load(builder, tile.vec, pointer) for pointer in pointers]
+            return loaded[s, i]
+
+        return _sum(builder, tile, value, kernel, [weights], see)
+
+    return signature(tile, tile, w, w_off, x, x_off, ld, taps, strides, dilations), lower
 
 
 @intrinsic(prefer_literal=True)

@@ -210,6 +210,34 @@ def load_even(
     return signature(tile, a, offset, ld, types.int64, rows, lanes), lower
 
 
+@intrinsic(prefer_literal=True)
+def load_phases(
+    typingctx: Any, a: Any, offset: Any, begin: Any, end: Any, step: Any, lanes: Any, whole: Any
+) -> tuple[Any, Lowering]:
+    """A tile of ``step`` rows of one vector: column j of row i is ``a[offset + c]`` with ``c = i + j * step``.
+
+    What has c below ``begin`` or from ``end`` on is 0 and not read; with the literal ``whole`` all is read.
+    """
+    tile = Tile(a.dtype, lanes.literal_value, step.literal_value, 1)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        array, start, first, last = args[:4]
+        vectors = []
+        for v in range(0, tile.rows * tile.vec.lanes, tile.vec.lanes):
+            pointer = emit.element(context, builder, a, array, emit.plus(builder, start, v))
+            if whole.literal_value:
+                vectors.append(emit.load(builder, tile.vec, pointer))
+            else:
+                mask = emit.between(builder, tile.vec, emit.plus(builder, first, -v), emit.plus(builder, last, -v))
+                vectors.append(emit.masked_load(builder, tile.vec, pointer, mask))
+        value = ir.Constant(tile.llvm, ir.Undefined)
+        for i in range(tile.rows):
+            value = builder.insert_value(value, emit.every(builder, vectors, i, tile.rows, tile.vec.lanes), i)
+        return value
+
+    return signature(tile, a, offset, types.int64, types.int64, step, lanes, whole), lower
+
+
 @intrinsic
 def store_part(
     typingctx: Any, tile: Any, a: Any, offset: Any, ld: Any, first_row: Any, end_row: Any, columns: Any
