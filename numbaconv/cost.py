@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple
 
 from numbaconv.machine import Machine
+from numbaconv.workspace import LINE
 
 #: Vector fused multiply-adds a core can finish in a cycle.
 FMA_PER_CYCLE = 2.0
@@ -29,6 +30,16 @@ MEMORY_BYTES = 8.0
 #: Seconds of a call that no algorithm can avoid: Python, the driver, and starting threads.
 CALL_SECONDS = 6e-6
 START_SECONDS = 5e-6
+
+
+def fed_by_l2(mr: int, nv: int, machine: Machine) -> bool:
+    """Whether L2 feeds a tile each of whose steps loads a row of a panel and a line of pixels.
+
+    It gives some half a vector a cycle. AMD Zen 3, whose vectors and tiles are half as long as those of Zen 5, would
+    need two thirds of one.
+    """
+    step_bytes = nv * machine.vector_bytes + LINE
+    return step_bytes * FMA_PER_CYCLE / (mr * nv) <= machine.vector_bytes / 2
 
 
 def busiest(threads: int, pieces: int, length: int, block: int) -> float:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Array, Packing, Schedule
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, Work, busiest, share
+from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, Work, busiest, fed_by_l2, share
 from numbaconv.geometry import ceil_div, geometry, is_pointwise, locate, read, spatial
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -41,15 +41,18 @@ from numbaconv.workspace import LINE
 TILES = {
     "avx512": ((14, 2), (13, 2), (12, 2), (11, 2), (10, 2), (9, 3), (8, 3)),
     "neon": ((7, 3), (7, 2), (12, 2)),
-    "avx2": ((6, 2), (4, 3)),
+    "avx2": ((6, 2), (4, 3), (5, 2)),
 }
 _STEPS = 7
 #: Tiles kept for each pair: U1 (later what step 5 keeps), U2, U3, and the sum so far where channels are cut.
 _KEPT = 4
 #: What is added to the product of each step: a kept tile, or none.
 _ADDED = (-1, 0, 0, 1, 2, -1, 0)
-#: Channels summed at a stretch: with 2048 channels the error is 1.2e-6 so, and 3.3e-6 in sums of 1024.
+#: Channels summed at a stretch, at most: with 2048 channels the error is 1.2e-6 so, and 3.3e-6 in sums of 1024.
 _SUM_BLOCK = 256
+#: Pairs of tiles that share weights, at least, where L2 does not feed a tile: 2048 to 512 channels at 7 x 7 took 1.5 ms
+#: on AMD Zen 3 with one pair, whose sums are in L2, 1.3 with two, and 1.16 with all five, whose sums are not.
+_LEAST_PAIRS = 5
 #: Elements moved for each of a quarter that is staged: four are read, and four sums written, mostly beside products.
 _STAGED = 3
 #: Cycles of a step beside its products, and of a task.
@@ -65,17 +68,34 @@ class Settings(NamedTuple):
     block_k: int
 
 
+def _width(mr: int, lanes: int, dtype: str) -> int:
+    """Elements of a staged channel: the pixels, in whole vectors where these are a cache line.
+
+    Shorter vectors may overlap the next channel's, which is written later: it takes 2 to 4 % off on AMD Zen 3.
+    """
+    return ceil_div(mr, lanes) * lanes if lanes * ITEM_SIZE[dtype] == LINE else mr
+
+
 def _plane(problem: ConvProblem, mr: int, lanes: int) -> int:
-    """Elements of a quarter of the pixels, [C / 2][mr rounded up to vectors], and a line that keeps them apart."""
-    half = problem.in_channels // problem.groups // 2
-    return half * ceil_div(mr, lanes) * lanes + LINE // ITEM_SIZE[problem.dtype]
+    """Elements of a quarter of the pixels, [C / 2][width] in whole lines, and a line that keeps them apart."""
+    line, half = LINE // ITEM_SIZE[problem.dtype], problem.in_channels // problem.groups // 2
+    return (ceil_div(half * _width(mr, lanes, problem.dtype), line) + 1) * line
+
+
+def _sum_block(mr: int, nv: int, machine: Machine) -> int:
+    """Channels summed at a stretch: where L2 does not feed a tile, so many that their weights stay in L1.
+
+    On AMD Zen 3 blocks of 128 channels for all pairs, one after the other, took 3 to 10 % off.
+    """
+    if fed_by_l2(mr, nv, machine):
+        return _SUM_BLOCK
+    return min(_SUM_BLOCK, machine.l1 // 4 // (nv * machine.vector_bytes))
 
 
 @functools.cache
-def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
+def _kernel(mr: int, nv: int, lanes: int, width: int) -> Dispatcher:
     nr = nv * lanes
     tile = mr * nr
-    width = ceil_div(mr, lanes) * lanes
 
     def stage_sums(
         x: Array, x11: int, Q: int, half: int, first: int, second: int, workspace: Array, at: int, plane: int
@@ -136,21 +156,19 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
         for panel in range(k_task * g.block_k, min(panels, (k_task + 1) * g.block_k)):
             for step in range(_STEPS):
                 weights = ((group * panels + panel) * _STEPS + step) * half * nr
-                for pair in range(pairs):
-                    q = q0 + pair * 2 * mr
-                    in_place = (step == 0 or step == 1 or step == 4) and pair < whole_pairs
-                    stages = in_place and step == 0 and panel == k_task * g.block_k
-                    quarter = image + q + (0 if step == 0 else half * Q) + (mr if step == 4 else 0)
-                    pixels = (pair * _STEPS + step) * plane
-                    kept = g.block_q * _STEPS * plane + pair * _KEPT * tile
-                    sums = kept + (_KEPT - 1) * tile
-                    acc = zeros(x, mr, nv, lanes)
-                    if _ADDED[step] >= 0:
-                        acc = load_tile(workspace, kept + _ADDED[step] * tile, nr, mr, nv, lanes)
-                    for block in range(0, half, _SUM_BLOCK):
-                        end = min(half, block + _SUM_BLOCK)
-                        if block > 0:
-                            acc = zeros(x, mr, nv, lanes)
+                for block in range(0, half, g.block_c):
+                    end = min(half, block + g.block_c)
+                    for pair in range(pairs):
+                        q = q0 + pair * 2 * mr
+                        in_place = (step == 0 or step == 1 or step == 4) and pair < whole_pairs
+                        stages = in_place and step == 0 and panel == k_task * g.block_k
+                        quarter = image + q + (0 if step == 0 else half * Q) + (mr if step == 4 else 0)
+                        pixels = (pair * _STEPS + step) * plane
+                        kept = g.block_q * _STEPS * plane + pair * _KEPT * tile
+                        sums = kept + (_KEPT - 1) * tile
+                        acc = zeros(x, mr, nv, lanes)
+                        if block == 0 and _ADDED[step] >= 0:
+                            acc = load_tile(workspace, kept + _ADDED[step] * tile, nr, mr, nv, lanes)
                         if stages:  # the stores wait for L2, and products do not: 1 to 6 % of the whole
                             for c in range(block, end):
                                 acc = rank1(acc, x, quarter + c * Q, 1, w, weights + c * nr)
@@ -166,18 +184,21 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                             acc = add(acc, load_tile(workspace, sums, nr, mr, nv, lanes))
                         if end < half:
                             store_tile(acc, workspace, sums, nr)
-                    if step == 0 or step == 2 or step == 3:
-                        store_tile(acc, workspace, kept + max(0, step - 1) * tile, nr)
-                        continue
-                    if step == 5:
-                        store_tile(add(acc, load_tile(workspace, kept + tile, nr, mr, nv, lanes)), workspace, kept, nr)
-                        acc = add(acc, load_tile(workspace, kept + 2 * tile, nr, mr, nv, lanes))
-                    q += mr if step == 4 or step == 5 else 0
-                    k = panel * 2 * nr + (nr if step >= 5 else 0)
-                    if q < Q and k < K:
-                        acc = clip(add_to_columns(acc, bias, group * K + k, K - k), low, high)
-                        at = ((n * g.G + group) * K + k) * Q + q
-                        store_transposed(acc, y, at, Q, 0, Q - q, K - k)
+                            continue
+                        if step == 0 or step == 2 or step == 3:
+                            store_tile(acc, workspace, kept + max(0, step - 1) * tile, nr)
+                            continue
+                        if step == 5:
+                            store_tile(
+                                add(acc, load_tile(workspace, kept + tile, nr, mr, nv, lanes)), workspace, kept, nr
+                            )
+                            acc = add(acc, load_tile(workspace, kept + 2 * tile, nr, mr, nv, lanes))
+                        q += mr if step == 4 or step == 5 else 0
+                        k = panel * 2 * nr + (nr if step >= 5 else 0)
+                        if q < Q and k < K:
+                            acc = clip(add_to_columns(acc, bias, group * K + k, K - k), low, high)
+                            at = ((n * g.G + group) * K + k) * Q + q
+                            store_transposed(acc, y, at, Q, 0, Q - q, K - k)
 
     return jit(strassen)
 
@@ -251,7 +272,9 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     panels, pairs = ceil_div(K, 2 * nv * lanes), ceil_div(spatial(problem)[1][2], 2 * mr)
     images = max(1, problem.batch) * problem.groups
     pair_bytes = (_STEPS * _plane(problem, mr, lanes) + _KEPT * mr * nv * lanes) * size
-    most = max(1, min(machine.l2 * 3 // 4, problem.workspace_limit // threads) // pair_bytes)
+    least = 1 if fed_by_l2(mr, nv, machine) else _LEAST_PAIRS
+    most_bytes = min(max(machine.l2 * 3 // 4, least * pair_bytes), problem.workspace_limit // threads)
+    most = max(1, most_bytes // pair_bytes)
     staged, steps = _pair_cycles(problem, mr, nv, lanes)
     panel_cycles = _STEPS * C // 2 * nv * lanes * size / STREAM_BYTES
 
@@ -269,7 +292,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
-    """The tile with the least left over, and the one with the least for the thread that has most."""
+    """The tile with the least left over, the one with the least for the thread that has most, and the largest."""
     lanes, Q = machine.lanes(problem.dtype), spatial(problem)[1][2]
     K, images = problem.out_channels // problem.groups, max(1, problem.batch) * problem.groups
 
@@ -278,7 +301,8 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
             ceil_div(ceil_div(Q, 2 * tile[0]) * images, threads) * tile[0] * ceil_div(K, 2 * tile[1] * lanes) * tile[1]
         )
 
-    tiles = dict.fromkeys(min(TILES[machine.tiles], key=idle(count)) for count in (1, threads))
+    shapes = TILES[machine.tiles]
+    tiles = dict.fromkeys([*(min(shapes, key=idle(count)) for count in (1, threads)), shapes[0]])
     return (settings for _, settings in sorted(_blocks(problem, *tile, machine, threads) for tile in tiles))
 
 
@@ -291,7 +315,7 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
     return Schedule.of(
         problem, block_q * (_STEPS * plane + _KEPT * mr * nv * lanes),
         tasks_g=problem.groups, tasks_q=ceil_div(pairs, block_q), tasks_k=ceil_div(panels, block_k),
-        block_q=block_q, block_k=block_k, pitch=plane,
+        block_q=block_q, block_k=block_k, block_c=_sum_block(mr, nv, machine), pitch=plane,
     )  # fmt: skip
 
 
@@ -334,7 +358,9 @@ STRASSEN = Algorithm(
     settings=Settings,
     estimate=estimate,
     schedule=schedule,
-    kernel=lambda problem, settings, lanes: _kernel(settings.mr, settings.nv, lanes),
+    kernel=lambda problem, settings, lanes: _kernel(
+        settings.mr, settings.nv, lanes, _width(settings.mr, lanes, problem.dtype)
+    ),
     packing=packing,
     error_bound=lambda problem, settings: ERROR_BOUNDS["default"],
 )
