@@ -17,7 +17,7 @@ from naive import convolve, integers
 
 from numbaconv.simd import tile
 from numbaconv.simd import tile_memory as memory
-from numbaconv.simd.correlate import add_row, correlate, correlate_staged, correlate_whole
+from numbaconv.simd.correlate import add_row, add_row_staged, correlate, correlate_staged, correlate_whole
 
 #: Element type, lanes, rows and vectors: main tiles, more rows than lanes and fewer, a single register.
 SHAPES = [
@@ -412,6 +412,32 @@ def test_correlate_whole(
     behind = max(0, (nr - 1) * sw + (S - 1) * dw + 1 - pad - columns)  # zeros, so that every lane has a value
     y = convolve(x, w, stride=strides, padding=((0, 0), (pad, behind)), dilation=dilations, groups=parts)
     target.expected[:, :lanes] = y[0, :, :, :nr].transpose(1, 0, 2).reshape(rows, lanes)
+    target.check()
+
+
+@pytest.mark.parametrize(("taps", "stride", "dilation"), [(1, 1, 1), (3, 1, 1), (3, 2, 1), (5, 3, 2), (7, 2, 1)])
+@pytest.mark.parametrize(("dtype", "lanes", "rows", "vectors"), [SHAPES[1], SHAPES[3], ("float32", 16, 4, 2)])
+def test_add_row_staged(dtype: str, lanes: int, rows: int, vectors: int, taps: int, stride: int, dilation: int) -> None:
+    """Columns sorted by their remainders: of each no more is read than the last tap's vectors see."""
+    nr = vectors * lanes
+    width = (nr - 1) * stride + (taps - 1) * dilation + 1
+    w, x = integers((rows, 1, 1, taps), dtype, 1), integers((1, 1, 1, width), dtype)
+    pitch = -(-width // stride) + 1
+    staged = np.full((stride, pitch), np.nan, dtype)
+    for phase in range(stride):
+        columns = x[0, 0, 0, phase::stride]
+        staged[phase, : columns.size] = columns
+
+    @numba.njit
+    def kernel(w: Array, x: Array, ld: int, out: Array, ld_out: int) -> None:
+        acc = tile.zeros(x, rows, vectors, lanes)
+        memory.store_tile(add_row_staged(acc, w, 1, taps + 1, x, 0, ld, taps, stride, dilation), out, 0, ld_out)
+
+    apart = np.full((rows, taps + 1), np.nan, dtype)
+    apart[:, 1:] = w.reshape(rows, taps)
+    target = Target(rows, nr, dtype)
+    kernel(apart.ravel(), staged.ravel(), pitch, target.flat, target.ld)
+    target.expected[:, :nr] = convolve(x, w, stride=(1, stride), padding=((0, 0),) * 2, dilation=(1, dilation))[0, :, 0]
     target.check()
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.algorithms.depthwise_narrow import Pair, narrow_kernel
 from numbaconv.algorithms.depthwise_staged import staged_kernel
+from numbaconv.algorithms.staging import STAGING, masks_are_dear
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work, share
 from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read, spatial
@@ -50,8 +51,6 @@ _FAR = 6
 #: An output that L3 does not hold either is written past the caches, if its rows are so many tiles long: 3 x 3 at
 #: 4096 x 4096 takes a third less so. But 4 images of 224 x 224 with 64 channels took 2.8, and would take 3.9.
 _STREAMED_BYTES, _STREAMED_TILES = 32 << 20, 14
-#: Elements moved for one that is staged: 8 of them took 3 to 4 cycles on AMD Zen 3.
-_STAGING = 1.6
 #: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
 _MOST_UNROLLED = 121
 
@@ -197,15 +196,6 @@ def _whole(problem: ConvProblem, nv: int, parts: int, lanes: int) -> int:
     return width if fits and unrolled and lanes * ITEM_SIZE[problem.dtype] == 64 else 0
 
 
-def _staged(lanes: int, dtype: str) -> bool:
-    """Whether blocks are staged with their padding: where masks are dear, which vectors of 64 bytes have for nothing.
-
-    On AMD Zen 3, whose vectors are of 32, 3 x 3 of 384 channels at 14 x 14 took 85 us in place and 49 staged, 192 at
-    28 x 28 145 and 78, 9 x 9 over 1024 x 1024 4.1 ms and 2.2. (On Zen 5 the first took 40 us staged, and 21 in place.)
-    """
-    return lanes * ITEM_SIZE[dtype] < 64
-
-
 def _staged_block(problem: ConvProblem, block_p: int, block_q: int, lanes: int) -> tuple[int, int]:
     """Rows of a single remainder of columns that a block is staged as, and elements from one to the next."""
     (T, R, S), (_, sh, sw), (_, dh, dw) = problem.kernel_size, problem.stride, problem.dilation
@@ -226,7 +216,7 @@ def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatch
     short_rows, long_rows = Q <= 2 * nv * lanes, Q >= _STREAMED_TILES * nv * lanes
     past_caches = ahead > 0 and long_rows and prod(problem.output_shape) * ITEM_SIZE[problem.dtype] >= _STREAMED_BYTES
     taps = problem.kernel_size[1:]
-    if _staged(lanes, problem.dtype):
+    if masks_are_dear(lanes, problem.dtype):
         asks = ahead > 0 and problem.batch * problem.groups > 1  # there is a next image to ask for
         return staged_kernel(mr, nv, lanes, problem.kernel_size, unrolled, strides, dilations, asks)
     return _kernel(mr, nv, lanes, taps, unrolled, strides, dilations, ahead, short_rows, past_caches)
@@ -256,7 +246,7 @@ def _tile_cost(problem: ConvProblem, mr: int, nv: int, parts: int, lanes: int) -
     """
     (T, R, S), (_, sh, sw) = problem.kernel_size, problem.stride
     dh, dw = problem.dilation[1:]
-    if _staged(lanes, problem.dtype):
+    if masks_are_dear(lanes, problem.dtype):
         return T * R * S * mr * nv, 0.0
     rows, order = min(inputs_seen(mr, sh, R, dh), mr * R), weights_order(R * S, sw)
     if _whole(problem, nv, parts, lanes):
@@ -288,7 +278,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         ahead = _AHEAD if pixels >= machine.l2 * (_FAR if wasteful else 1) else 0
         block_q = even_block(Q, _MOST_COLUMNS, nv * lanes // parts)
         most_rows = _BLOCK_OUTPUTS // block_q
-        if _staged(lanes, problem.dtype):
+        if masks_are_dear(lanes, problem.dtype):
             block_q = even_block(Q, _STAGED_COLUMNS, nv * lanes)
             pixels_a_row = problem.kernel_size[0] * problem.stride[1] * problem.stride[2] * block_q
             most_rows = machine.l2 // 4 // (pixels_a_row * ITEM_SIZE[problem.dtype])
@@ -310,7 +300,7 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
     (_, unrolled_s), (_, dw) = _unrolled(problem)
     width, pitch = _whole(problem, nv, parts, lanes), 0
     workspace = width or _seen_columns(nv * lanes, lanes, unrolled_s, problem.stride[2], dw)
-    if _staged(lanes, problem.dtype):
+    if masks_are_dear(lanes, problem.dtype):
         planes, pitch = _staged_block(problem, block_p, block_q, lanes)
         # Of a block smaller than a tile, a tile sees what is beyond it.
         workspace = planes * pitch + mr * problem.stride[1] * problem.stride[2] * pitch + nv * lanes
@@ -327,7 +317,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     lanes = machine.lanes(problem.dtype)
     O, P, Q = spatial(problem)[1]
     tiles, staged = _tiles(problem, mr, nv, parts, lanes), 0.0
-    if _staged(lanes, problem.dtype):
+    if masks_are_dear(lanes, problem.dtype):
         planes, pitch = _staged_block(problem, block_p, block_q, lanes)
         blocks = problem.batch * problem.groups * O * ceil_div(P, block_p) * ceil_div(Q, block_q)
         staged = blocks * planes * ceil_div(pitch - lanes, lanes) * lanes
@@ -335,7 +325,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         share(threads, problem.batch * O, (P, block_p), (Q, block_q), (problem.groups, block_g)),
         fmas=tiles * sum(_tile_cost(problem, mr, nv, parts, lanes)),
         tiles=tiles,
-        moved=_STAGING * staged,
+        moved=STAGING * staged,
     ).seconds(machine, threads)
 
 

@@ -2,9 +2,9 @@
 
 A register tile is ``mr`` output channels by ``nv`` vectors of pixels. For each row of the kernel of each input channel
 the tile loads what its taps see of an input row, masked where the image ends, and multiplies it by weights that are
-broadcast from where they are. Nothing is staged, packed or transposed, which pays where the sums are short: few input
-channels, as in a network's first layer, or many groups. (Over rows staged with their padding, 32 groups of 4 channels
-at 56 x 56 took 281 us, and 190 so.)
+broadcast from where they are. Nothing is packed or transposed, nor staged where masks cost nothing, which pays where
+the sums are short: few input channels, as in a network's first layer, or many groups. (On AMD Zen 5, over rows staged
+with their padding, 32 groups of 4 channels at 56 x 56 took 281 us, and 190 so; on Zen 3 490 us, and 585 in place.)
 """
 
 from __future__ import annotations
@@ -15,13 +15,24 @@ from math import prod
 from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
+from numbaconv.algorithms.staging import STAGING, masks_are_dear, phases_stager
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work, share
-from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate, read, spatial, steps_inside, tiles_in_blocks
+from numbaconv.geometry import (
+    ceil_div,
+    even_block,
+    inputs_seen,
+    is_pointwise,
+    locate,
+    read,
+    spatial,
+    steps_inside,
+    tiles_in_blocks,
+)
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.correlate import MOST_STRIDE, add_row, shuffle_count
+from numbaconv.simd.correlate import MOST_STRIDE, add_row, add_row_staged, shuffle_count
 from numbaconv.simd.tile import add_to_rows, clip, zeros
 from numbaconv.simd.tile_memory import store_part, store_tile
 
@@ -48,15 +59,17 @@ class Settings(NamedTuple):
 
 
 @functools.cache
-def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int) -> Dispatcher:
+def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int, staged: bool) -> Dispatcher:
     """The kernel for tiles of ``mr`` by ``nv``, that unrolls a row of the kernel; strides are those of columns."""
+    stage = phases_stager(lanes, stride)
     nr = nv * lanes
 
     def rows(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """Some rows of some output channels. ``x`` is NCDHW, ``w`` KCTRS, ``y`` NKOPQ.
 
         The last tile of channels overlaps the one before, and stores the rows that are its own. Rows of the kernel
-        that see padding only are left out.
+        that see padding only are left out. If the input is ``staged``, ``workspace`` has what the task sees of it,
+        [T][C][rows][stride][pitch], as in `depthwise`, and the last tile of pixels overlaps the one before.
         """
         g = read(geometry)
         C, K, T, R = g.C, g.K, g.T, g.R
@@ -67,29 +80,53 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int) ->
         k_end = min(K, k_begin + g.block_k)
         per_kernel = C * T * R * S
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
+        p0 = p_task * g.block_p
+        bp = min(g.block_p, g.P - p0)
+        seen = inputs_seen(bp, g.stride_h, R, g.dilation_h)
+        columns = (inputs_seen(g.Q, stride, S, dilation) + stride - 1) // stride
+        step = seen * stride * g.pitch if staged else g.D * g.H * g.W
+        if staged:
+            workspace[: T * C * step] = 0
+            for t in range(t_begin, t_end):
+                for c in range(C):
+                    plane = ((n * g.G + group) * C + c) * g.D + front + t * g.dilation_d
+                    stage(
+                        x, plane * g.H * g.W, g.H, g.W, p0 * g.stride_h - g.pad_h, -g.pad_w, seen, columns, workspace,
+                        (t * C + c) * step, g.pitch,
+                    )  # fmt: skip
         # Channels outermost: a few planes of the output are written from end to end. When all planes were written row
         # by row, 3 to 64 channels at 224 x 224, whose planes collide in the caches, took 1.6 ms, and 0.94 ms so.
         for k_tile in range(k_begin, k_end, mr):
             k = min(k_tile, K - mr)
-            for p in range(p_task * g.block_p, min(g.P, (p_task + 1) * g.block_p)):
-                top = p * g.stride_h - g.pad_h
+            for p in range(bp):
+                top = (p0 + p) * g.stride_h - g.pad_h
                 r_begin, r_end = steps_inside(top, g.dilation_h, R, g.H)
-                for q in range(0, g.Q, nr):
+                for q_tile in range(0, g.Q, nr):
+                    q = max(0, min(q_tile, g.Q - nr)) if staged else q_tile
                     left = q * stride - g.pad_w
                     acc = zeros(x, mr, nv, lanes)
                     for t in range(t_begin, t_end):
                         plane = (n * g.G + group) * C * g.D + front + t * g.dilation_d
                         for r in range(r_begin, r_end):
-                            line = (plane * g.H + top + r * g.dilation_h) * g.W + left
                             weight = (((group * K + k) * C * T + t) * R + r) * S
-                            for _ in range(C):
-                                acc = add_row(
-                                    acc, w, weight, per_kernel, x, line, -left, g.W - left, S, stride, dilation
-                                )
-                                line += g.D * g.H * g.W
-                                weight += T * R * S
+                            if staged:
+                                line = t * C * step + (p * g.stride_h + r * g.dilation_h) * stride * g.pitch + q
+                                for _ in range(C):
+                                    acc = add_row_staged(
+                                        acc, w, weight, per_kernel, workspace, line, g.pitch, S, stride, dilation
+                                    )
+                                    line += step
+                                    weight += T * R * S
+                            else:
+                                line = (plane * g.H + top + r * g.dilation_h) * g.W + left
+                                for _ in range(C):
+                                    acc = add_row(
+                                        acc, w, weight, per_kernel, x, line, -left, g.W - left, S, stride, dilation
+                                    )
+                                    line += step
+                                    weight += T * R * S
                     acc = clip(add_to_rows(acc, bias, group * K + k, 1), low, high)
-                    at = (((n * g.G + group) * K + k) * g.O + o) * g.P * g.Q + p * g.Q + q
+                    at = (((n * g.G + group) * K + k) * g.O + o) * g.P * g.Q + (p0 + p) * g.Q + q
                     if q + nr <= g.Q and k == k_tile and k + mr <= k_end:
                         store_tile(acc, y, at, g.O * g.P * g.Q)
                     else:
@@ -110,7 +147,7 @@ def _tile_cost(problem: ConvProblem, lanes: int) -> Callable[[int, int], float]:
     """Vector FMAs of a tile, with what its loads, shuffles and too short a pipeline cost in units of them."""
     (T, R, S), stride, dilation = problem.kernel_size, problem.stride[2], problem.dilation[2]
     kernel_rows = problem.in_channels // problem.groups * T * R
-    shuffles = shuffle_count(S, stride, dilation, lanes) / 2
+    shuffles = 0.0 if masks_are_dear(lanes, problem.dtype) else shuffle_count(S, stride, dilation, lanes) / 2
     between = 2 if S > 1 else 3
     # Eight sums keep two units of a latency of four busy. Weights are loaded for each row of the tile.
     return lambda mr, nv: kernel_rows * (S * max(mr * nv, 8, 1.25 * mr + 2 * nv) + shuffles * nv + between)
@@ -130,18 +167,37 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     images = max(1, problem.batch) * problem.groups * O
     wanted = 4 * threads if threads > 1 else 1
     for mr, nv in tiles[:_MOST_CANDIDATES]:
-        block_p = even_block(P, max(1, ceil_div(P * images, wanted)))
+        most_rows = max(1, ceil_div(P * images, wanted))
+        if masks_are_dear(lanes, problem.dtype):
+            (planes, pitch), (more, _) = (_staged_block(problem, block_p, lanes) for block_p in (1, 2))
+            row_bytes = max(1, more - planes) * pitch * ITEM_SIZE[problem.dtype]
+            most_rows = max(1, min(most_rows, machine.l2 // 2 // row_bytes))
+        block_p = even_block(P, most_rows)
         tasks = images * ceil_div(P, block_p)
         block_k = min(K, ceil_div(ceil_div(K, mr), ceil_div(wanted, tasks)) * mr)
         yield Settings(mr, nv, block_p, block_k)
 
 
+def _staged_block(problem: ConvProblem, block_p: int, lanes: int) -> tuple[int, int]:
+    """Rows of a single remainder of columns that a task's input is staged as, and elements from one to the next."""
+    (T, R, S), (_, sh, sw), (_, dh, dw) = problem.kernel_size, problem.stride, problem.dilation
+    _, P, Q = spatial(problem)[1]
+    planes = problem.in_channels // problem.groups * T
+    return planes * inputs_seen(min(block_p, P), sh, R, dh) * sw, ceil_div(inputs_seen(Q, sw, S, dw), sw) + lanes
+
+
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
-    _, _, block_p, block_k = settings
+    _, nv, block_p, block_k = settings
     O, P, _ = spatial(problem)[1]
+    lanes = machine.lanes(problem.dtype)
+    workspace = pitch = 0
+    if masks_are_dear(lanes, problem.dtype):
+        planes, pitch = _staged_block(problem, block_p, lanes)
+        workspace = planes * pitch + nv * lanes  # of a row shorter than a tile, a tile sees what is beyond it
     return Schedule.of(
-        problem, 0, tasks_g=problem.groups, tasks_o=O, tasks_p=ceil_div(P, block_p),
+        problem, workspace, tasks_g=problem.groups, tasks_o=O, tasks_p=ceil_div(P, block_p),
         tasks_k=ceil_div(problem.out_channels // problem.groups, block_k), block_p=block_p, block_k=block_k,
+        pitch=pitch,
     )  # fmt: skip
 
 
@@ -154,25 +210,35 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     row_tiles = tiles_in_blocks(K, block_k, mr)
     tiles = images * P * ceil_div(Q, nv * lanes) * row_tiles
     # The channels of a pointwise problem are read again for each row of tiles, and L2 does not keep them.
+    staged = 0.0
+    if masks_are_dear(lanes, problem.dtype):
+        planes, pitch = _staged_block(problem, block_p, lanes)
+        staged = images * ceil_div(P, block_p) * ceil_div(K, block_k) * planes * (pitch - lanes) * STAGING
     again = is_pointwise(problem) and C * Q * ITEM_SIZE[problem.dtype] > machine.l2
     return Work(
         share(threads, images, (P, block_p), (K, block_k)),
         fmas=tiles * _tile_cost(problem, lanes)(mr, nv),
         tiles=tiles,
-        moved=tiles * nv * lanes * (mr / 4 + (C / 10 if again else 0)),
+        moved=tiles * nv * lanes * (mr / 4 + (C / 10 if again else 0)) + staged,
         streamed=tiles * mr * C * prod(problem.kernel_size) * ITEM_SIZE[problem.dtype],
     ).seconds(machine, threads)
 
 
 ROWS = Algorithm(
     name="rows",
-    summary="pixels of a row in lanes, input read in place under masks, weights in place",
+    summary="pixels of a row in lanes, input read in place or staged, weights in place",
     applicable=applicable,
     candidates=candidates,
     settings=Settings,
     estimate=estimate,
     schedule=schedule,
     kernel=lambda problem, settings, lanes: _kernel(
-        settings.mr, settings.nv, lanes, problem.kernel_size[2], problem.stride[2], problem.dilation[2]
+        settings.mr,
+        settings.nv,
+        lanes,
+        problem.kernel_size[2],
+        problem.stride[2],
+        problem.dilation[2],
+        masks_are_dear(lanes, problem.dtype),
     ),
 )

@@ -349,3 +349,35 @@ def add_row(
         return value
 
     return signature(tile, tile, w, w_off, ldw, x, x_off, types.int64, types.int64, taps, stride, dilation), lower
+
+
+@intrinsic(prefer_literal=True)
+def add_row_staged(
+    typingctx: Any, tile: Any, w: Any, w_off: Any, ldw: Any, x: Any, x_off: Any, ld: Any, taps: Any, stride: Any,
+    dilation: Any,
+) -> tuple[Any, Lowering]:  # fmt: skip
+    """`add_row` for a row that is staged as `correlate_staged` has it: ``row(c)`` is ``x[x_off + c % stride * ld + c //
+    stride]``.
+    """
+    S, sw, dw = (item.literal_value for item in (taps, stride, dilation))
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, w_array, w_start, w_step, x_array, start, row_step = args[:7]
+        phases = []
+        for _ in range(sw):
+            phases.append(emit.element(context, builder, x, x_array, start))
+            start = builder.add(start, row_step)
+        kernels = []
+        for _ in range(tile.rows):
+            kernels.append(emit.element(context, builder, w, w_array, w_start))
+            w_start = builder.add(w_start, w_step)
+        for s in range(S):
+            columns = [s * dw // sw + j * tile.vec.lanes for j in range(tile.vectors)]
+            pointers = [builder.gep(phases[s * dw % sw], [ir.Constant(emit.I32, c)]) for c in columns]
+            pixels = [emit.load(builder, tile.vec, pointer) for pointer in pointers]
+            for i, kernel in enumerate(kernels):
+                factor = emit.load_splat(builder, tile.vec, builder.gep(kernel, [ir.Constant(emit.I32, s)]))
+                value = emit.fma_row(builder, tile, value, i, factor, pixels)
+        return value
+
+    return signature(tile, tile, w, w_off, ldw, x, x_off, ld, taps, stride, dilation), lower
