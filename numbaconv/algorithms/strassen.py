@@ -53,8 +53,9 @@ _SUM_BLOCK = 256
 #: Pairs of tiles that share weights, at least, where L2 does not feed a tile: 2048 to 512 channels at 7 x 7 took 1.5 ms
 #: on AMD Zen 3 with one pair, whose sums are in L2, 1.3 with two, and 1.16 with all five, whose sums are not.
 _LEAST_PAIRS = 5
-#: Elements moved for each of a quarter that is staged: four are read, and four sums written, mostly beside products.
-_STAGED = 3
+#: Elements moved for each of a quarter that is staged: four are read, and four sums written, mostly beside products;
+#: and where L2 does not feed a tile, of vectors that are not filled.
+_STAGED, _STAGED_SHORT = 3, 6
 #: Cycles of a step beside its products, and of a task.
 _STEP_CYCLES, _TASK_CYCLES = 100.0, 300.0
 
@@ -257,10 +258,18 @@ def applicable(problem: ConvProblem) -> str | None:
     return None
 
 
-def _pair_cycles(problem: ConvProblem, mr: int, nv: int, lanes: int) -> tuple[float, float]:
-    """Cycles of staging a pair of tiles, and of its seven steps for a pair of panels."""
+def _staging(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
+    """Elements moved to stage a pair of tiles."""
+    lanes = machine.lanes(problem.dtype)
     half = problem.in_channels // problem.groups // 2
-    staged = half * ceil_div(mr, lanes) * lanes * _STAGED * MOVED
+    return half * ceil_div(mr, lanes) * lanes * (_STAGED if fed_by_l2(mr, nv, machine) else _STAGED_SHORT)
+
+
+def _pair_cycles(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> tuple[float, float]:
+    """Cycles of staging a pair of tiles, and of its seven steps for a pair of panels."""
+    lanes = machine.lanes(problem.dtype)
+    half = problem.in_channels // problem.groups // 2
+    staged = _staging(problem, mr, nv, machine) * MOVED
     product = half * mr * nv / (FMA_PER_CYCLE * TILE_EFFICIENCY)
     return staged, _STEPS * (product + _STEP_CYCLES) + 4 * mr * nv * lanes * MOVED
 
@@ -275,7 +284,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     least = 1 if fed_by_l2(mr, nv, machine) else _LEAST_PAIRS
     most_bytes = min(max(machine.l2 * 3 // 4, least * pair_bytes), problem.workspace_limit // threads)
     most = max(1, most_bytes // pair_bytes)
-    staged, steps = _pair_cycles(problem, mr, nv, lanes)
+    staged, steps = _pair_cycles(problem, mr, nv, machine)
     panel_cycles = _STEPS * C // 2 * nv * lanes * size / STREAM_BYTES
 
     def cut(rounds: int, pieces_k: int) -> tuple[float, int, int]:
@@ -326,11 +335,12 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     images = problem.batch * problem.groups
     panels, pairs = ceil_div(K, 2 * nv * lanes), ceil_div(spatial(problem)[1][2], 2 * mr)
     steps = images * pairs * panels * _STEPS
-    staged = images * pairs * ceil_div(panels, block_k) * C // 2 * ceil_div(mr, lanes) * lanes * _STAGED
+    staged = images * pairs * ceil_div(panels, block_k) * _staging(problem, mr, nv, machine)
+    sums = 1 if fed_by_l2(mr, nv, machine) else ceil_div(C // 2, _sum_block(mr, nv, machine))
     return Work(
         share(threads, images, (pairs, block_q), (panels, block_k)),
         fmas=steps * C // 2 * mr * nv,
-        tiles=2 * steps,  # where 160 to 960 channels at 7 x 7 look alike, `direct` takes 34 us and this 34 to 46
+        tiles=2 * steps * sums,  # where 160 to 960 channels at 7 x 7 look alike, `direct` takes 34 us and this 34 to 46
         moved=steps * mr * nv * lanes + staged,
         streamed=steps * C // 2 * nv * lanes * size,
         # An element of these sums takes a third longer than one that is only laid out.
