@@ -17,7 +17,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.algorithms.depthwise_narrow import Pair, narrow_kernel
 from numbaconv.algorithms.depthwise_staged import staged_kernel
-from numbaconv.algorithms.staging import STAGING, masks_are_dear
+from numbaconv.algorithms.staging import STAGING, masks_are_dear, phases_block
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work, share
 from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read, spatial
@@ -48,6 +48,9 @@ _AHEAD = 4
 #: Of narrow rows, or with a stride, more is asked for than is used, and the pixels have to be so many times L2: with 32
 #: images of 28 x 28 and 64 channels it takes a quarter more while L3 is ours alone, and else a half to a quarter.
 _FAR = 6
+#: Staged, they are asked for an image ahead if they are so large a part of L3: with one thread of AMD Zen 3, 16 images
+#: of 56 x 56 and 64 channels took a sixth less, but 96 of 112 x 112 with stride 2, 4.8 MB, would take a tenth more.
+_STAGED_FAR = 4
 #: An output that L3 does not hold either is written past the caches, if its rows are so many tiles long: 3 x 3 at
 #: 4096 x 4096 takes a third less so. But 4 images of 224 x 224 with 64 channels took 2.8, and would take 3.9.
 _STREAMED_BYTES, _STREAMED_TILES = 32 << 20, 14
@@ -193,15 +196,7 @@ def _whole(problem: ConvProblem, nv: int, parts: int, lanes: int) -> int:
     width = 1 << (max(W, lanes // parts) - 1).bit_length()
     fits = nv == 1 and Q <= lanes // parts and width <= 2 * lanes
     unrolled = _unrolled(problem)[0] == problem.kernel_size[1:]
-    return width if fits and unrolled and lanes * ITEM_SIZE[problem.dtype] == 64 else 0
-
-
-def _staged_block(problem: ConvProblem, block_p: int, block_q: int, lanes: int) -> tuple[int, int]:
-    """Rows of a single remainder of columns that a block is staged as, and elements from one to the next."""
-    (T, R, S), (_, sh, sw), (_, dh, dw) = problem.kernel_size, problem.stride, problem.dilation
-    (_, P, Q) = spatial(problem)[1]
-    rows, columns = inputs_seen(min(block_p, P), sh, R, dh), inputs_seen(min(block_q, Q), sw, S, dw)
-    return T * rows * sw, ceil_div(columns, sw) + lanes
+    return width if fits and unrolled and not masks_are_dear(lanes, problem.dtype) else 0
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
@@ -279,6 +274,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         block_q = even_block(Q, _MOST_COLUMNS, nv * lanes // parts)
         most_rows = _BLOCK_OUTPUTS // block_q
         if masks_are_dear(lanes, problem.dtype):
+            ahead = _AHEAD if pixels >= machine.l3 // _STAGED_FAR else 0
             block_q = even_block(Q, _STAGED_COLUMNS, nv * lanes)
             pixels_a_row = problem.kernel_size[0] * problem.stride[1] * problem.stride[2] * block_q
             most_rows = machine.l2 // 4 // (pixels_a_row * ITEM_SIZE[problem.dtype])
@@ -301,7 +297,7 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
     width, pitch = _whole(problem, nv, parts, lanes), 0
     workspace = width or _seen_columns(nv * lanes, lanes, unrolled_s, problem.stride[2], dw)
     if masks_are_dear(lanes, problem.dtype):
-        planes, pitch = _staged_block(problem, block_p, block_q, lanes)
+        planes, pitch = phases_block(problem, block_p, block_q, lanes)
         # Of a block smaller than a tile, a tile sees what is beyond it.
         workspace = planes * pitch + mr * problem.stride[1] * problem.stride[2] * pitch + nv * lanes
     return Schedule.of(
@@ -318,7 +314,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     O, P, Q = spatial(problem)[1]
     tiles, staged = _tiles(problem, mr, nv, parts, lanes), 0.0
     if masks_are_dear(lanes, problem.dtype):
-        planes, pitch = _staged_block(problem, block_p, block_q, lanes)
+        planes, pitch = phases_block(problem, block_p, block_q, lanes)
         blocks = problem.batch * problem.groups * O * ceil_div(P, block_p) * ceil_div(Q, block_q)
         staged = blocks * planes * ceil_div(pitch - lanes, lanes) * lanes
     return Work(

@@ -15,7 +15,7 @@ from math import prod
 from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
-from numbaconv.algorithms.staging import STAGING, masks_are_dear, phases_stager
+from numbaconv.algorithms.staging import STAGING, masks_are_dear, phases_block, phases_stager
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work, share
 from numbaconv.geometry import (
@@ -169,7 +169,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     for mr, nv in tiles[:_MOST_CANDIDATES]:
         most_rows = max(1, ceil_div(P * images, wanted))
         if masks_are_dear(lanes, problem.dtype):
-            (planes, pitch), (more, _) = (_staged_block(problem, block_p, lanes) for block_p in (1, 2))
+            (planes, pitch), (more, _) = (phases_block(problem, block_p, Q, lanes) for block_p in (1, 2))
             row_bytes = max(1, more - planes) * pitch * ITEM_SIZE[problem.dtype]
             most_rows = max(1, min(most_rows, machine.l2 // 2 // row_bytes))
         block_p = even_block(P, most_rows)
@@ -178,21 +178,13 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         yield Settings(mr, nv, block_p, block_k)
 
 
-def _staged_block(problem: ConvProblem, block_p: int, lanes: int) -> tuple[int, int]:
-    """Rows of a single remainder of columns that a task's input is staged as, and elements from one to the next."""
-    (T, R, S), (_, sh, sw), (_, dh, dw) = problem.kernel_size, problem.stride, problem.dilation
-    _, P, Q = spatial(problem)[1]
-    planes = problem.in_channels // problem.groups * T
-    return planes * inputs_seen(min(block_p, P), sh, R, dh) * sw, ceil_div(inputs_seen(Q, sw, S, dw), sw) + lanes
-
-
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
     _, nv, block_p, block_k = settings
-    O, P, _ = spatial(problem)[1]
+    O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
     workspace = pitch = 0
     if masks_are_dear(lanes, problem.dtype):
-        planes, pitch = _staged_block(problem, block_p, lanes)
+        planes, pitch = phases_block(problem, block_p, Q, lanes)
         workspace = planes * pitch + nv * lanes  # of a row shorter than a tile, a tile sees what is beyond it
     return Schedule.of(
         problem, workspace, tasks_g=problem.groups, tasks_o=O, tasks_p=ceil_div(P, block_p),
@@ -212,7 +204,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     # The channels of a pointwise problem are read again for each row of tiles, and L2 does not keep them.
     staged = 0.0
     if masks_are_dear(lanes, problem.dtype):
-        planes, pitch = _staged_block(problem, block_p, lanes)
+        planes, pitch = phases_block(problem, block_p, Q, lanes)
         staged = images * ceil_div(P, block_p) * ceil_div(K, block_k) * planes * (pitch - lanes) * STAGING
     again = is_pointwise(problem) and C * Q * ITEM_SIZE[problem.dtype] > machine.l2
     return Work(

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.geometry import steps_inside
+from numbaconv.geometry import ceil_div, inputs_seen, spatial, steps_inside
+from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile_memory import (
     load_columns,
@@ -23,7 +24,6 @@ from numbaconv.simd.vec import get, load_between, put, store_first
 from numbaconv.workspace import LINE
 
 Array = np.ndarray[Any, Any]
-
 
 #: Elements moved for one that `phases_stager` stages: 8 of them took 3 to 4 cycles on AMD Zen 3.
 STAGING = 1.6
@@ -45,6 +45,17 @@ def pitch_apart(channels: int, itemsize: int) -> int:
     1024 channels ran at 79 GFLOP/s, and at 189 with the line. At 1 KiB the gain was 8 %.
     """
     return channels + LINE // itemsize if channels * itemsize % 1024 == 0 else channels
+
+
+def phases_block(problem: ConvProblem, block_p: int, block_q: int, lanes: int) -> tuple[int, int]:
+    """What `phases_stager` stages of a group for a block of outputs: rows of a single remainder of columns.
+
+    How many there are, [C][T][rows][step], and elements from one to the next.
+    """
+    (T, R, S), (_, sh, sw), (_, dh, dw) = problem.kernel_size, problem.stride, problem.dilation
+    _, P, Q = spatial(problem)[1]
+    rows, columns = inputs_seen(min(block_p, P), sh, R, dh), inputs_seen(min(block_q, Q), sw, S, dw)
+    return problem.in_channels // problem.groups * T * rows * sw, ceil_div(columns, sw) + lanes
 
 
 @functools.cache
