@@ -45,16 +45,19 @@ TILES = {
 }
 #: Of these, as many as are worth measuring.
 _MOST_CANDIDATES = 3
+#: Output columns of a block that is staged, at most; others are not cut.
+_STAGED_COLUMNS = 1024
 #: Taps of a kernel's row that are unrolled, beyond which code would be long.
 _MOST_TAPS = 32
 
 
 class Settings(NamedTuple):
-    """Tile of ``mr`` output channels by ``nv`` vectors of pixels; blocks of rows and of output channels."""
+    """Tile of ``mr`` output channels by ``nv`` vectors of pixels; blocks of rows, columns and output channels."""
 
     mr: int
     nv: int
     block_p: int
+    block_q: int
     block_k: int
 
 
@@ -73,7 +76,7 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int, st
         """
         g = read(geometry)
         C, K, T, R = g.C, g.K, g.T, g.R
-        n, group, o, p_task, _, k_task = locate(task, g)
+        n, group, o, p_task, q_task, k_task = locate(task, g)
         front = o * g.stride_d - g.pad_d
         t_begin, t_end = steps_inside(front, g.dilation_d, T, g.D)
         k_begin = k_task * g.block_k
@@ -82,8 +85,10 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int, st
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
         p0 = p_task * g.block_p
         bp = min(g.block_p, g.P - p0)
+        q0 = q_task * g.block_q
+        bq = min(g.block_q, g.Q - q0)
         seen = inputs_seen(bp, g.stride_h, R, g.dilation_h)
-        columns = (inputs_seen(g.Q, stride, S, dilation) + stride - 1) // stride
+        columns = (inputs_seen(bq, stride, S, dilation) + stride - 1) // stride
         step = seen * stride * g.pitch if staged else g.D * g.H * g.W
         if staged:
             workspace[: T * C * step] = 0
@@ -91,8 +96,8 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int, st
                 for c in range(C):
                     plane = ((n * g.G + group) * C + c) * g.D + front + t * g.dilation_d
                     stage(
-                        x, plane * g.H * g.W, g.H, g.W, p0 * g.stride_h - g.pad_h, -g.pad_w, seen, columns, workspace,
-                        (t * C + c) * step, g.pitch,
+                        x, plane * g.H * g.W, g.H, g.W, p0 * g.stride_h - g.pad_h, q0 * stride - g.pad_w, seen,
+                        columns, workspace, (t * C + c) * step, g.pitch,
                     )  # fmt: skip
         # Channels outermost: a few planes of the output are written from end to end. When all planes were written row
         # by row, 3 to 64 channels at 224 x 224, whose planes collide in the caches, took 1.6 ms, and 0.94 ms so.
@@ -101,9 +106,9 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int, st
             for p in range(bp):
                 top = (p0 + p) * g.stride_h - g.pad_h
                 r_begin, r_end = steps_inside(top, g.dilation_h, R, g.H)
-                for q_tile in range(0, g.Q, nr):
-                    q = max(0, min(q_tile, g.Q - nr)) if staged else q_tile
-                    left = q * stride - g.pad_w
+                for q_tile in range(0, bq, nr):
+                    q = max(0, min(q_tile, bq - nr)) if staged else q_tile
+                    left = (q0 + q) * stride - g.pad_w
                     acc = zeros(x, mr, nv, lanes)
                     for t in range(t_begin, t_end):
                         plane = (n * g.G + group) * C * g.D + front + t * g.dilation_d
@@ -126,11 +131,11 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int, st
                                     line += step
                                     weight += T * R * S
                     acc = clip(add_to_rows(acc, bias, group * K + k, 1), low, high)
-                    at = (((n * g.G + group) * K + k) * g.O + o) * g.P * g.Q + (p0 + p) * g.Q + q
-                    if q + nr <= g.Q and k == k_tile and k + mr <= k_end:
+                    at = (((n * g.G + group) * K + k) * g.O + o) * g.P * g.Q + (p0 + p) * g.Q + q0 + q
+                    if q + nr <= bq and k == k_tile and k + mr <= k_end:
                         store_tile(acc, y, at, g.O * g.P * g.Q)
                     else:
-                        store_part(acc, y, at, g.O * g.P * g.Q, k_tile - k, k_end - k, g.Q - q)
+                        store_part(acc, y, at, g.O * g.P * g.Q, k_tile - k, k_end - k, bq - q)
 
     return jit(rows)
 
@@ -167,48 +172,50 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     images = max(1, problem.batch) * problem.groups * O
     wanted = 4 * threads if threads > 1 else 1
     for mr, nv in tiles[:_MOST_CANDIDATES]:
-        most_rows = max(1, ceil_div(P * images, wanted))
+        most_rows, block_q = max(1, ceil_div(P * images, wanted)), max(1, Q)
         if masks_are_dear(lanes, problem.dtype):
-            (planes, pitch), (more, _) = (phases_block(problem, block_p, Q, lanes) for block_p in (1, 2))
-            row_bytes = max(1, more - planes) * pitch * ITEM_SIZE[problem.dtype]
-            most_rows = max(1, min(most_rows, machine.l2 // 2 // row_bytes))
+            most = machine.l2 // 2 // ITEM_SIZE[problem.dtype]
+            planes, more = (phases_block(problem, block_p, 1, lanes)[0] for block_p in (1, 2))
+            block_q = even_block(max(1, Q), max(nv * lanes, min(_STAGED_COLUMNS, most // planes)), nv * lanes)
+            most_rows = max(1, min(most_rows, most // (max(1, more - planes) * (block_q + lanes))))
         block_p = even_block(P, most_rows)
-        tasks = images * ceil_div(P, block_p)
+        tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q)
         block_k = min(K, ceil_div(ceil_div(K, mr), ceil_div(wanted, tasks)) * mr)
-        yield Settings(mr, nv, block_p, block_k)
+        yield Settings(mr, nv, block_p, block_q, block_k)
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
-    _, nv, block_p, block_k = settings
+    _, nv, block_p, block_q, block_k = settings
     O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
     workspace = pitch = 0
     if masks_are_dear(lanes, problem.dtype):
-        planes, pitch = phases_block(problem, block_p, Q, lanes)
+        planes, pitch = phases_block(problem, block_p, block_q, lanes)
         workspace = planes * pitch + nv * lanes  # of a row shorter than a tile, a tile sees what is beyond it
     return Schedule.of(
         problem, workspace, tasks_g=problem.groups, tasks_o=O, tasks_p=ceil_div(P, block_p),
-        tasks_k=ceil_div(problem.out_channels // problem.groups, block_k), block_p=block_p, block_k=block_k,
-        pitch=pitch,
+        tasks_q=ceil_div(Q, block_q), tasks_k=ceil_div(problem.out_channels // problem.groups, block_k),
+        block_p=block_p, block_q=block_q, block_k=block_k, pitch=pitch,
     )  # fmt: skip
 
 
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
-    mr, nv, block_p, block_k = settings
+    mr, nv, block_p, block_q, block_k = settings
     lanes = machine.lanes(problem.dtype)
     K, (O, P, Q) = problem.out_channels // problem.groups, spatial(problem)[1]
     images = problem.batch * problem.groups * O
     C = problem.in_channels // problem.groups
     row_tiles = tiles_in_blocks(K, block_k, mr)
-    tiles = images * P * ceil_div(Q, nv * lanes) * row_tiles
+    tiles = images * P * tiles_in_blocks(Q, block_q, nv * lanes) * row_tiles
     # The channels of a pointwise problem are read again for each row of tiles, and L2 does not keep them.
     staged = 0.0
     if masks_are_dear(lanes, problem.dtype):
-        planes, pitch = phases_block(problem, block_p, Q, lanes)
-        staged = images * ceil_div(P, block_p) * ceil_div(K, block_k) * planes * (pitch - lanes) * STAGING
+        planes, pitch = phases_block(problem, block_p, block_q, lanes)
+        tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q) * ceil_div(K, block_k)
+        staged = tasks * planes * (pitch - lanes) * STAGING
     again = is_pointwise(problem) and C * Q * ITEM_SIZE[problem.dtype] > machine.l2
     return Work(
-        share(threads, images, (P, block_p), (K, block_k)),
+        share(threads, images, (P, block_p), (Q, block_q), (K, block_k)),
         fmas=tiles * _tile_cost(problem, lanes)(mr, nv),
         tiles=tiles,
         moved=tiles * nv * lanes * (mr / 4 + (C / 10 if again else 0)) + staged,
