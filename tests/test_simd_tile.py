@@ -230,6 +230,16 @@ def test_only_square_tiles_of_one_vector_transpose() -> None:
         kernel(np.zeros(16, np.float32))
 
 
+def by_remainder(image: Array, stride: int) -> Array:
+    """[rows][stride][pitch]: the columns of a row by their remainder, and NaN behind them."""
+    height, width = image.shape
+    staged = np.full((height, stride, -(-width // stride) + 1), np.nan, image.dtype)
+    for phase in range(stride):
+        columns = image[:, phase::stride]
+        staged[:, phase, : columns.shape[1]] = columns
+    return staged
+
+
 @functools.cache
 def correlation(rows: int, vectors: int, lanes: int, R: int, S: int, sh: int, sw: int, dh: int, dw: int) -> Any:
     @numba.njit
@@ -302,11 +312,7 @@ def test_correlate_staged(
     (R, S), (sh, sw), (dh, dw), nr = taps, strides, dilations, vectors * lanes
     height, width = (rows - 1) * sh + (R - 1) * dh + 1, (nr - 1) * sw + (S - 1) * dw + 1
     w, x = integers((1, 1, R, S), dtype, 1), integers((1, 1, height, width), dtype)
-    pitch = -(-width // sw) + 1
-    staged = np.full((height, sw, pitch), np.nan, dtype)
-    for phase in range(sw):
-        columns = x[0, 0, :, phase::sw]
-        staged[:, phase, : columns.shape[1]] = columns
+    staged = by_remainder(x[0, 0], sw)
 
     @numba.njit
     def kernel(w: Array, x: Array, ld: int, out: Array, ld_out: int) -> None:
@@ -315,7 +321,7 @@ def test_correlate_staged(
         memory.store_tile(acc, out, 0, ld_out)
 
     target = Target(rows, nr, dtype)
-    kernel(np.append(np.full(1, np.nan, dtype), w), staged.ravel(), pitch, target.flat, target.ld)
+    kernel(np.append(np.full(1, np.nan, dtype), w), staged.ravel(), staged.shape[2], target.flat, target.ld)
     target.expected[:, :nr] = convolve(x, w, stride=strides, padding=((0, 0),) * 2, dilation=dilations)[0, 0]
     target.check()
 
@@ -422,11 +428,7 @@ def test_add_row_staged(dtype: str, lanes: int, rows: int, vectors: int, taps: i
     nr = vectors * lanes
     width = (nr - 1) * stride + (taps - 1) * dilation + 1
     w, x = integers((rows, 1, 1, taps), dtype, 1), integers((1, 1, 1, width), dtype)
-    pitch = -(-width // stride) + 1
-    staged = np.full((stride, pitch), np.nan, dtype)
-    for phase in range(stride):
-        columns = x[0, 0, 0, phase::stride]
-        staged[phase, : columns.size] = columns
+    staged = by_remainder(x[0, 0], stride)
 
     @numba.njit
     def kernel(w: Array, x: Array, ld: int, out: Array, ld_out: int) -> None:
@@ -436,7 +438,7 @@ def test_add_row_staged(dtype: str, lanes: int, rows: int, vectors: int, taps: i
     apart = np.full((rows, taps + 1), np.nan, dtype)
     apart[:, 1:] = w.reshape(rows, taps)
     target = Target(rows, nr, dtype)
-    kernel(apart.ravel(), staged.ravel(), pitch, target.flat, target.ld)
+    kernel(apart.ravel(), staged.ravel(), staged.shape[2], target.flat, target.ld)
     target.expected[:, :nr] = convolve(x, w, stride=(1, stride), padding=((0, 0),) * 2, dilation=(1, dilation))[0, :, 0]
     target.check()
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.algorithms.depthwise_narrow import Pair, narrow_kernel
 from numbaconv.algorithms.depthwise_staged import staged_kernel
-from numbaconv.algorithms.staging import STAGING, masks_are_dear, phases_block
+from numbaconv.algorithms.staging import STAGED_COLUMNS, STAGING, masks_are_dear, phases_block
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work, share
 from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read, spatial
@@ -40,8 +40,6 @@ TILES = {
 _MOST_COLUMNS = 8192
 #: Outputs of a block.
 _BLOCK_OUTPUTS = 65536
-#: Output columns of a block that is staged, which takes a quarter of L2.
-_STAGED_COLUMNS = 1024
 #: Tiles before their own that pixels are asked for, if they come from beyond L2: at the end of every page a row would
 #: wait for memory. It took 3 x 3 at 4000 x 4000 from 8.1 to 3.6 ms, and 64 images of 56 x 56 from 9.3 to 5.4.
 _AHEAD = 4
@@ -207,14 +205,13 @@ def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatch
         pad = problem.padding[2][0]
         return narrow_kernel(mr, parts, lanes, problem.kernel_size, strides, problem.dilation[1:], width, pad, ahead)
     unrolled, dilations = _unrolled(problem)
-    Q = spatial(problem)[1][2]
-    short_rows, long_rows = Q <= 2 * nv * lanes, Q >= _STREAMED_TILES * nv * lanes
-    past_caches = ahead > 0 and long_rows and prod(problem.output_shape) * ITEM_SIZE[problem.dtype] >= _STREAMED_BYTES
-    taps = problem.kernel_size[1:]
     if masks_are_dear(lanes, problem.dtype):
         asks = ahead > 0 and problem.batch * problem.groups > 1  # there is a next image to ask for
         return staged_kernel(mr, nv, lanes, problem.kernel_size, unrolled, strides, dilations, asks)
-    return _kernel(mr, nv, lanes, taps, unrolled, strides, dilations, ahead, short_rows, past_caches)
+    Q = spatial(problem)[1][2]
+    short_rows, long_rows = Q <= 2 * nv * lanes, Q >= _STREAMED_TILES * nv * lanes
+    past_caches = ahead > 0 and long_rows and prod(problem.output_shape) * ITEM_SIZE[problem.dtype] >= _STREAMED_BYTES
+    return _kernel(mr, nv, lanes, problem.kernel_size[1:], unrolled, strides, dilations, ahead, short_rows, past_caches)
 
 
 def applicable(problem: ConvProblem) -> str | None:
@@ -275,7 +272,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         most_rows = _BLOCK_OUTPUTS // block_q
         if masks_are_dear(lanes, problem.dtype):
             ahead = _AHEAD if pixels >= machine.l3 // _STAGED_FAR else 0
-            block_q = even_block(Q, _STAGED_COLUMNS, nv * lanes)
+            block_q = even_block(Q, STAGED_COLUMNS, nv * lanes)
             pixels_a_row = problem.kernel_size[0] * problem.stride[1] * problem.stride[2] * block_q
             most_rows = machine.l2 // 4 // (pixels_a_row * ITEM_SIZE[problem.dtype])
         block_p = even_block(P, max(mr, most_rows), mr)

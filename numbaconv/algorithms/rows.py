@@ -15,7 +15,7 @@ from math import prod
 from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
-from numbaconv.algorithms.staging import STAGING, masks_are_dear, phases_block, phases_stager
+from numbaconv.algorithms.staging import STAGED_COLUMNS, STAGING, masks_are_dear, phases_block, phases_stager
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work, share
 from numbaconv.geometry import (
@@ -45,8 +45,6 @@ TILES = {
 }
 #: Of these, as many as are worth measuring.
 _MOST_CANDIDATES = 3
-#: Output columns of a block that is staged, at most; others are not cut.
-_STAGED_COLUMNS = 1024
 #: Taps of a kernel's row that are unrolled, beyond which code would be long.
 _MOST_TAPS = 32
 
@@ -176,7 +174,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         if masks_are_dear(lanes, problem.dtype):
             most = machine.l2 // 2 // ITEM_SIZE[problem.dtype]
             planes, more = (phases_block(problem, block_p, 1, lanes)[0] for block_p in (1, 2))
-            block_q = even_block(max(1, Q), max(nv * lanes, min(_STAGED_COLUMNS, most // planes)), nv * lanes)
+            block_q = even_block(max(1, Q), max(nv * lanes, min(STAGED_COLUMNS, most // planes)), nv * lanes)
             most_rows = max(1, min(most_rows, most // (max(1, more - planes) * (block_q + lanes))))
         block_p = even_block(P, most_rows)
         tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q)

@@ -25,6 +25,8 @@ from numbaconv.workspace import LINE
 
 Array = np.ndarray[Any, Any]
 
+#: Output columns of a block that `phases_stager` stages, at most.
+STAGED_COLUMNS = 1024
 #: Elements moved for one that `phases_stager` stages: 8 of them took 3 to 4 cycles on AMD Zen 3.
 STAGING = 1.6
 

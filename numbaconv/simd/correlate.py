@@ -244,6 +244,12 @@ def correlate(
     return signature(tile, tile, w, w_off, x, x_off, ld, window, blank, taps, strides, dilations), lower
 
 
+def _staged_pixels(builder: ir.IRBuilder, tile: Tile, line: ir.Value, first: int) -> list[ir.Value]:
+    """A row of the tile's pixels, neighbours from the element ``first`` of the staged row at ``line`` on."""
+    columns = [first + j * tile.vec.lanes for j in range(tile.vectors)]
+    return [emit.load(builder, tile.vec, builder.gep(line, [ir.Constant(emit.I32, c)])) for c in columns]
+
+
 @intrinsic(prefer_literal=True)
 def correlate_staged(
     typingctx: Any, tile: Any, w: Any, w_off: Any, x: Any, x_off: Any, ld: Any, taps: Any, strides: Any, dilations: Any,
@@ -268,9 +274,7 @@ def correlate_staged(
         def see(s: int, i: int, last: ir.Value) -> list[ir.Value]:
             if (s, i) not in loaded:
                 line = emit.after(builder, lines[i * sw + s * dw % sw], last)
-                columns = [s * dw // sw + j * tile.vec.lanes for j in range(tile.vectors)]
-                pointers = [builder.gep(line, [ir.Constant(emit.I32, c)]) for c in columns]
-                loaded[s, i] = [emit.load(builder, tile.vec, pointer) for pointer in pointers]
+                loaded[s, i] = _staged_pixels(builder, tile, line, s * dw // sw)
             return loaded[s, i]
 
         return _sum(builder, tile, value, kernel, [weights], see)
@@ -372,9 +376,7 @@ def add_row_staged(
             kernels.append(emit.element(context, builder, w, w_array, w_start))
             w_start = builder.add(w_start, w_step)
         for s in range(S):
-            columns = [s * dw // sw + j * tile.vec.lanes for j in range(tile.vectors)]
-            pointers = [builder.gep(phases[s * dw % sw], [ir.Constant(emit.I32, c)]) for c in columns]
-            pixels = [emit.load(builder, tile.vec, pointer) for pointer in pointers]
+            pixels = _staged_pixels(builder, tile, phases[s * dw % sw], s * dw // sw)
             for i, kernel in enumerate(kernels):
                 factor = emit.load_splat(builder, tile.vec, builder.gep(kernel, [ir.Constant(emit.I32, s)]))
                 value = emit.fma_row(builder, tile, value, i, factor, pixels)
