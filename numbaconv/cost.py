@@ -19,7 +19,8 @@ TILE_EFFICIENCY = 0.92
 #: Cycles per element moved by vector instructions (packed, transposed or stored), and one by one.
 MOVED = 0.30
 SCATTERED = 1.3
-#: Cycles per element of a weight that is laid out in panels.
+#: Cycles per element of a weight that is laid out in panels, with vectors of 64 bytes; half as long ones take twice as
+#: many: 0.6 on AMD Zen 5, and 0.7 to 1.6 on AMD Zen 3, what the caches lose to it included.
 PREPARED = 0.6
 #: Cycles for entering and leaving one register tile: loop set-up, bias, clip.
 TILE_OVERHEAD = 30.0
@@ -91,6 +92,7 @@ class Work(NamedTuple):
         computing = max(self.fmas / (FMA_PER_CYCLE * TILE_EFFICIENCY), self.streamed / STREAM_BYTES)
         # What comes from memory is partly hidden behind the computing: 2.4 and 1.6 ms take 2.9.
         computing = math.hypot(computing, self.fetched / MEMORY_BYTES * threads)
-        moving = self.moved * MOVED + self.prepared * PREPARED + self.scattered * SCATTERED
+        preparing = self.prepared * PREPARED * LINE / machine.vector_bytes
+        moving = self.moved * MOVED + preparing + self.scattered * SCATTERED
         cycles = computing + moving + self.tiles * TILE_OVERHEAD
         return cycles * self.share / machine.clock + CALL_SECONDS + (START_SECONDS if threads > 1 else 0.0)

@@ -55,7 +55,8 @@ def conv2d(
     out : numpy.ndarray, optional
         Written in place and returned; must not overlap an input.
     algorithm : str
-        "auto", or the name of one: "depthwise", "winograd", "strassen", "direct", "im2col", "rows", "reference".
+        "auto", or the name of one: "depthwise", "winograd", "strassen", "direct", "inner", "im2col", "rows",
+        "reference".
     accuracy : None, "fast", "default" or "strict"
         Which algorithms "auto" may choose. "strict": those that sum the products of the definition; "default": also
         Strassen's, and Winograd's of small tiles, with an error of at most 4e-6 of the largest output; "fast": all, up

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 from unittest import mock
 
@@ -17,9 +18,12 @@ import pytest
 from naive import Array
 from numba.core.codegen import CPUCodeLibrary
 
-from numbaconv.algorithms import direct, im2col, strassen, winograd
-from numbaconv.simd.tile import rank1, zeros
+from numbaconv.algorithms import direct, im2col, inner, strassen, winograd
+from numbaconv.simd.tile import inner as inner_step
+from numbaconv.simd.tile import rank1, sum_lanes, zeros
 from numbaconv.simd.tile_memory import store_tile
+
+Products = Callable[[int, int, int], Callable[..., None]]
 
 
 class Target(NamedTuple):
@@ -38,22 +42,10 @@ TARGETS = (
     Target("avx512", "x86_64-unknown-linux-gnu", "x86-64-v4", 64, 32, r"vfmadd\d+p[sd]\s.*%zmm"),
     Target("neon", "aarch64-unknown-linux-gnu", "neoverse-n1", 16, 32, r"fmla\s+v"),
 )
-#: The tiles of the algorithms, each once.
-TILES = {
-    name: dict.fromkeys(tile for module in (direct, im2col, strassen, winograd) for tile in module.TILES[name])
-    for name in ("avx2", "avx512", "neon")
-}
-CASES = [
-    pytest.param(target, mr, nv, dtype, id=f"{target.cpu}-{mr}x{nv}-{dtype}")
-    for target in TARGETS
-    for mr, nv in TILES[target.tiles]
-    for dtype in ("float32", "float64")
-]
 
 
-@functools.cache
-def llvm_code(mr: int, nv: int, lanes: int, dtype: str) -> str:
-    """A tile's sum of rank-one updates in LLVM's language, as Numba writes it for any machine."""
+def outer_products(mr: int, nv: int, lanes: int) -> Callable[..., None]:
+    """A tile's sum of rank-one updates."""
     nr = nv * lanes
 
     def microkernel(a: Array, lda: int, b: Array, kc: int, out: Array) -> None:
@@ -62,6 +54,40 @@ def llvm_code(mr: int, nv: int, lanes: int, dtype: str) -> str:
             acc = rank1(acc, a, k, lda, b, k * nr)
         store_tile(acc, out, 0, nr)
 
+    return microkernel
+
+
+def inner_products(mr: int, nr: int, lanes: int) -> Callable[..., None]:
+    """A tile's inner products, the last row of ``b`` being one that is known when it runs."""
+
+    def microkernel(a: Array, lda: int, b: Array, kc: int, out: Array) -> None:
+        acc = zeros(a, mr, nr, lanes)
+        for k in range(0, kc, lanes):
+            acc = inner_step(acc, a, k, lda, b, k, lda, kc)
+        store_tile(sum_lanes(acc), out, 0, nr)
+
+    return microkernel
+
+
+#: The tiles of the algorithms, each once.
+TILES = {
+    name: dict.fromkeys(
+        [(outer_products, *tile) for module in (direct, im2col, strassen, winograd) for tile in module.TILES[name]]
+        + [(inner_products, *tile) for tile in inner.TILES[name]]
+    )
+    for name in ("avx2", "avx512", "neon")
+}
+CASES = [
+    pytest.param(target, products, mr, nv, dtype, id=f"{target.cpu}-{products.__name__}-{mr}x{nv}-{dtype}")
+    for target in TARGETS
+    for products, mr, nv in TILES[target.tiles]
+    for dtype in ("float32", "float64")
+]
+
+
+@functools.cache
+def llvm_code(products: Products, mr: int, nv: int, lanes: int, dtype: str) -> str:
+    """A microkernel in LLVM's language, as Numba writes it for any machine."""
     array = numba.types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
     modules: list[str] = []
     add = CPUCodeLibrary.add_ir_module
@@ -71,16 +97,18 @@ def llvm_code(mr: int, nv: int, lanes: int, dtype: str) -> str:
         add(library, module)
 
     with mock.patch.object(CPUCodeLibrary, "add_ir_module", record):
-        numba.njit(numba.void(array, numba.int64, array, numba.int64, array), error_model="numpy")(microkernel)
+        numba.njit(numba.void(array, numba.int64, array, numba.int64, array), error_model="numpy")(
+            products(mr, nv, lanes)
+        )
     return next(module for module in modules if "llvm.fma" in module)
 
 
-def assembly(target: Target, mr: int, nv: int, dtype: str) -> list[str]:
+def assembly(target: Target, products: Products, mr: int, nv: int, dtype: str) -> list[str]:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(target.triple).create_target_machine(cpu=target.cpu, opt=3)
     machine.set_asm_verbosity(True)
-    module = llvm.parse_assembly(llvm_code(mr, nv, target.vector_bytes // np.dtype(dtype).itemsize, dtype))
+    module = llvm.parse_assembly(llvm_code(products, mr, nv, target.vector_bytes // np.dtype(dtype).itemsize, dtype))
     module.triple = target.triple
     module.data_layout = str(machine.target_data)
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
@@ -107,9 +135,9 @@ def spills(loop: list[str]) -> list[str]:
     return [line for line, comment in found if comment and int(comment[1]) >= 16]
 
 
-@pytest.mark.parametrize(("target", "mr", "nv", "dtype"), CASES)
-def test_accumulators_stay_in_registers(target: Target, mr: int, nv: int, dtype: str) -> None:
-    loop = inner_loop(assembly(target, mr, nv, dtype), target.fma)
+@pytest.mark.parametrize(("target", "products", "mr", "nv", "dtype"), CASES)
+def test_accumulators_stay_in_registers(target: Target, products: Products, mr: int, nv: int, dtype: str) -> None:
+    loop = inner_loop(assembly(target, products, mr, nv, dtype), target.fma)
     multiply_adds = sum(bool(re.search(target.fma, line)) for line in loop)
     assert multiply_adds >= mr * nv
     assert multiply_adds % (mr * nv) == 0
@@ -120,5 +148,5 @@ def test_accumulators_stay_in_registers(target: Target, mr: int, nv: int, dtype:
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.cpu)
 def test_a_tile_that_is_too_large_is_found_out(target: Target, dtype: str) -> None:
     """With as many accumulators as registers there is none left for the weights."""
-    loop = inner_loop(assembly(target, target.registers // 2, 2, dtype), target.fma)
+    loop = inner_loop(assembly(target, outer_products, target.registers // 2, 2, dtype), target.fma)
     assert spills(loop)

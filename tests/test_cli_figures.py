@@ -127,7 +127,7 @@ def test_verify_fails_when_an_algorithm_is_wrong() -> None:
     result = run("verify", DENSE, prelude=strict)
     assert result.status == 1
     assert "WRONG" in result.out
-    assert "1 of 5 within tolerance" in result.out  # all but winograd, which has a bound of its own
+    assert "1 of 6 within tolerance" in result.out  # all but winograd, which has a bound of its own
 
 
 def test_info_is_of_this_machine(results: dict[str, Result]) -> None:

@@ -109,7 +109,7 @@ def test_estimate_is_the_least_of_those_it_tells() -> None:
 def test_measured_choice_is_kept_and_used(effort: str, clock: list[Plan], monkeypatch: pytest.MonkeyPatch) -> None:
     best = plan_problem(PROBLEM, effort=effort)
     assert (best.algorithm.name, best.origin, best.seconds) == ("im2col", effort, 1 / best.settings.block_q)
-    assert {p.algorithm.name for p in clock} == {"direct", "im2col", "rows", "reference"}
+    assert {p.algorithm.name for p in clock} == {"direct", "inner", "im2col", "rows", "reference"}
     clock.clear()
     for again in ("estimate", "measure", effort):
         recalled = plan_problem(PROBLEM, effort=again)

@@ -96,6 +96,30 @@ def test_rank1_rows(dtype: str, lanes: int, rows: int, vectors: int, left_out: t
     target.check()
 
 
+@pytest.mark.parametrize("last", [0, 2, 3])
+@pytest.mark.parametrize(("dtype", "lanes"), [*dict.fromkeys(shape[:2] for shape in SHAPES)])
+def test_inner(dtype: str, lanes: int, last: int) -> None:
+    """Inner products of rows whose end is less than a vector, and where memory ends; beyond ``last`` it is repeated."""
+    rows, columns = 3, 4
+
+    @numba.njit
+    def kernel(a: Array, b: Array, kc: int, last: int, out: Array, ld: int) -> None:
+        acc = tile.zeros(a, rows, columns, lanes)
+        for k in range(0, kc - lanes + 1, lanes):
+            acc = tile.inner(acc, a, k, kc, b, k, kc, last)
+        end = kc // lanes * lanes
+        acc = tile.inner_first(acc, a, end, kc, b, end, kc, last, kc - end)
+        memory.store_tile(tile.sum_lanes(acc), out, 0, ld)
+
+    for kc in (1, lanes - 1, lanes, 3 * lanes + 1):
+        a, b = integers((rows, kc), dtype), integers((last + 1, kc), dtype, 1)
+        target = Target(rows, columns, dtype)
+        flat = [between_pages(matrix.ravel(), at_end=True) for matrix in (a, b)]
+        kernel(*flat, kc, last, target.flat, target.ld)
+        target.expected[:, :columns] = (a @ b.T)[:, np.minimum(np.arange(columns), last)]
+        target.check()
+
+
 @every_shape
 def test_bias_and_bounds(dtype: str, lanes: int, rows: int, vectors: int) -> None:
     nr = vectors * lanes

@@ -228,3 +228,25 @@ def transpose(builder: ir.IRBuilder, vec: Vec, rows: list[ir.Value]) -> list[ir.
             for i in range(0, lanes, 4):
                 rows[i + 1], rows[i + 2] = rows[i + 2], rows[i + 1]
     return rows
+
+
+def sums(builder: ir.IRBuilder, vec: Vec, rows: list[ir.Value]) -> ir.Value:
+    """The vector whose lane i is the sum of the lanes of the i-th of ``rows``: a transpose that adds as it goes.
+
+    Rows are as many as there are lanes, or a power of two fewer.
+    """
+    distance = 1
+    while len(rows) > 1:
+        pairs = zip(rows[::2], rows[1::2], strict=True)
+        if distance == 1 and vec.itemsize == 4:
+            halves = [interleave(builder, *pair, vec.lanes) for pair in pairs]
+        else:
+            halves = [exchange(builder, *pair, vec.lanes, distance) for pair in pairs]
+        rows = [builder.fadd(*pair) for pair in halves]
+        distance *= 2
+    total = rows[0]
+    while total.type.count > distance:  # every so many lanes hold a part of each sum
+        half = total.type.count // 2
+        low, high = (shuffle(builder, total, total, list(range(at, at + half))) for at in (0, half))
+        total = builder.fadd(low, high)
+    return total

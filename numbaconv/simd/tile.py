@@ -70,6 +70,76 @@ def rank1_rows(
     return signature(tile, tile, a, a_off, lda, b, b_off, first, end), _rank1(tile, a, b, rows)
 
 
+def _inner(tile: Tile, a: Any, b: Any, masked: bool) -> Lowering:
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, a_array, a_row, a_step, b_array, b_off, b_step, last = args[:8]
+        mask = emit.first_lanes(builder, tile.vec, args[8]) if masked else None
+
+        def vector(kind: Any, array: ir.Value, offset: ir.Value) -> ir.Value:
+            pointer = emit.element(context, builder, kind, array, offset)
+            return (
+                emit.load(builder, tile.vec, pointer)
+                if mask is None
+                else emit.masked_load(builder, tile.vec, pointer, mask)
+            )
+
+        rows = []
+        for _ in range(tile.rows):
+            rows.append(vector(a, a_array, a_row))
+            a_row = builder.add(a_row, a_step)
+        for j in range(tile.vectors):
+            number = ir.Constant(last.type, j)
+            number = builder.select(builder.icmp_signed("<", number, last), number, last)
+            column = vector(b, b_array, builder.add(b_off, builder.mul(number, b_step)))
+            for i, row in enumerate(rows):
+                k = tile.index(i, j)
+                total = emit.fma(builder, tile.vec, row, column, builder.extract_value(value, k))
+                value = builder.insert_value(value, total, k)
+        return value
+
+    return lower
+
+
+@intrinsic
+def inner(
+    typingctx: Any, tile: Any, a: Any, a_off: Any, lda: Any, b: Any, b_off: Any, ldb: Any, last: Any
+) -> tuple[Any, Lowering]:
+    """A step of inner products: register (i, j) gets ``a[a_off + i * lda :] * b[b_off + j * ldb :]``, lane by lane.
+
+    A vector of each row of ``a`` and of ``b`` is loaded, and row ``last`` of ``b`` for those beyond it. What is summed
+    in the end are the lanes, by `sum_lanes`.
+    """
+    return signature(tile, tile, a, a_off, lda, b, b_off, ldb, last), _inner(tile, a, b, False)
+
+
+@intrinsic
+def inner_first(
+    typingctx: Any, tile: Any, a: Any, a_off: Any, lda: Any, b: Any, b_off: Any, ldb: Any, last: Any, count: Any
+) -> tuple[Any, Lowering]:
+    """`inner` of the first ``count`` elements of each row; nothing else is read."""
+    return signature(tile, tile, a, a_off, lda, b, b_off, ldb, last, types.int64), _inner(tile, a, b, True)
+
+
+@intrinsic
+def sum_lanes(typingctx: Any, tile: Any) -> tuple[Any, Lowering]:
+    """The tile whose element (i, j) is the sum of the lanes of register (i, j); its rows are vectors of these alone.
+
+    The number of registers in a row is a power of two.
+    """
+    summed = Tile(tile.vec.dtype, min(tile.vec.lanes, tile.vectors), tile.rows, -(-tile.vectors // tile.vec.lanes))
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        result = ir.Constant(summed.llvm, ir.Undefined)
+        for i in range(summed.rows):
+            for j in range(summed.vectors):
+                columns = range(j * summed.vec.lanes, (j + 1) * summed.vec.lanes)
+                parts = [builder.extract_value(args[0], tile.index(i, column)) for column in columns]
+                result = builder.insert_value(result, emit.sums(builder, tile.vec, parts), summed.index(i, j))
+        return result
+
+    return signature(summed, tile), lower
+
+
 def _for_each_register(builder: ir.IRBuilder, tile: Tile, value: ir.Value, change: Any) -> ir.Value:
     """The tile with every register replaced by ``change(register, row, vector)``."""
     for i in range(tile.rows):
