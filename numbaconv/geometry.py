@@ -67,9 +67,14 @@ def read(typingctx: Any, geometry: Any) -> Any:
     return signature(fields, geometry), lower
 
 
+def is_single_tap(problem: ConvProblem) -> bool:
+    """Whether the kernel is 1 x 1 without padding: an output sees one pixel, and with a stride not all are seen."""
+    return max(problem.kernel_size) == 1 and not any(map(sum, problem.padding))
+
+
 def is_pointwise(problem: ConvProblem) -> bool:
     """Whether the kernel is 1 x 1 with unit stride and no padding."""
-    return max(problem.kernel_size + problem.stride) == 1 and not any(map(sum, problem.padding))
+    return is_single_tap(problem) and max(problem.stride) == 1
 
 
 @functools.lru_cache(maxsize=1024)

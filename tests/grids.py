@@ -14,6 +14,8 @@ _DESCRIPTORS = (
     "mb2ic16ih16oc64oh16kh1ph0",
     "mb1ic8id3ih3iw5oc16od3oh3ow5kd1kh1kw1pd0ph0pw0",
     "mb2ic6ih9oc5oh5kh1sh2ph0",
+    "mb1ic20ih31oc70oh16kh1sh2ph0",
+    "mb2ic8id5ih7iw17oc9od3oh7ow6kd1kh1kw1sd2sh1sw3pd0ph0pw0",
     "mb1ic3ih4oc5oh6kh1ph1",
     # 3 x 3: channels that are tiles and primes, fewer output channels than tile rows, a batch
     "mb1ic16ih14oc64oh14kh3ph1",

@@ -29,7 +29,8 @@ def test_error_within_its_bound(channels: int, dtype: str) -> None:
     [
         ("mb1ic64ih56oc64kh1ph0", "strict", "accuracy 'strict'"),
         ("mb1ic63ih56oc64kh1ph0", "default", "even number of input channels in each group, and here there are 63"),
-        ("mb1ic64ih56oc64kh1sh2ph0", "default", "kernels of 1 x 1 with unit stride and no padding"),
+        ("mb1ic64ih56oc64kh1ph1", "default", "kernels of 1 x 1 without padding"),
+        ("mb1ic64ih56oc64kh3ph1", "default", "kernels of 1 x 1 without padding"),
     ],
 )
 def test_says_why_not(descriptor: str, accuracy: str, reason: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.geometry import ceil_div, inputs_seen, spatial, steps_inside
+from numbaconv.geometry import ceil_div, inputs_seen, read, spatial, steps_inside
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile_memory import (
@@ -97,6 +97,42 @@ def phases_stager(lanes: int, step: int) -> Dispatcher:
             to += step * pitch
 
     return jit(stage_phases)
+
+
+@functools.cache
+def pixels_stager(lanes: int) -> Dispatcher:
+    """The kernel piece that stages the pixels that a 1 x 1 kernel with a stride sees, as if it had none."""
+
+    def stage_pixels(
+        x: Array, geometry: Array, start: int, first: int, count: int, out: Array, out_start: int, pitch: int
+    ) -> None:
+        """Write ``out[out_start:]`` as [C][pitch]: the pixels of ``count`` outputs from ``first`` on, counted flat.
+
+        The channels begin at ``x[start]``. The pitch leaves room for a vector behind the last pixel.
+        """
+        g = read(geometry)
+        plane = g.D * g.H * g.W
+        pixel = 0
+        while pixel < count:
+            q = (first + pixel) % g.Q
+            p = (first + pixel) // g.Q % g.P
+            o = (first + pixel) // (g.Q * g.P)
+            length = min(g.Q - q, count - pixel)
+            source = start + ((o * g.stride_d) * g.H + p * g.stride_h) * g.W + q * g.stride_w
+            to = out_start + pixel
+            if g.stride_w == 2:
+                # What a row's last vector writes behind it, the next row overwrites.
+                for j in range(0, length, lanes):
+                    for c in range(g.C):
+                        pixels = load_even(x, source + c * plane + 2 * j, 0, length - j, 1, lanes)
+                        store_tile(pixels, out, to + c * pitch + j, 0)
+            else:
+                for c in range(g.C):
+                    for j in range(length):
+                        put(out, to + c * pitch + j, get(x, source + c * plane + j * g.stride_w))
+            pixel += length
+
+    return jit(stage_pixels)
 
 
 @functools.cache

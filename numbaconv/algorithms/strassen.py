@@ -23,12 +23,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import NamedTuple
 
+from numba.extending import register_jitable
+
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Array, Packing, Schedule
+from numbaconv.algorithms.staging import pixels_stager
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, Work, busiest, fed_by_l2, share
-from numbaconv.geometry import ceil_div, geometry, is_pointwise, locate, read, spatial
+from numbaconv.geometry import ceil_div, geometry, is_pointwise, is_single_tap, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -56,6 +60,8 @@ _LEAST_PAIRS = 5
 #: Elements moved for each of a quarter that is staged: four are read, and four sums written, mostly beside products;
 #: and where L2 does not feed a tile, of vectors that are not filled.
 _STAGED, _STAGED_SHORT = 3, 6
+#: And for each pixel of a strided problem.
+_STRIDED = 2
 #: Cycles of a step beside its products, and of a task.
 _STEP_CYCLES, _TASK_CYCLES = 100.0, 300.0
 
@@ -83,6 +89,12 @@ def _plane(problem: ConvProblem, mr: int, lanes: int) -> int:
     return (ceil_div(half * _width(mr, lanes, problem.dtype), line) + 1) * line
 
 
+@register_jitable
+def _staged_line(block_q: int, mr: int, lanes: int) -> int:
+    """Elements from one channel's staged pixels to the next; kernels call it, too."""
+    return block_q * 2 * mr + lanes
+
+
 def _sum_block(mr: int, nv: int, machine: Machine) -> int:
     """Channels summed at a stretch: where L2 does not feed a tile, so many that their weights stay in L1.
 
@@ -94,22 +106,23 @@ def _sum_block(mr: int, nv: int, machine: Machine) -> int:
 
 
 @functools.cache
-def _kernel(mr: int, nv: int, lanes: int, width: int) -> Dispatcher:
+def _kernel(mr: int, nv: int, lanes: int, width: int, strided: bool) -> Dispatcher:
+    stage = pixels_stager(lanes)
     nr = nv * lanes
     tile = mr * nr
 
     def stage_sums(
-        x: Array, x11: int, Q: int, half: int, first: int, second: int, workspace: Array, at: int, plane: int
+        x: Array, x11: int, line: int, half: int, first: int, second: int, workspace: Array, at: int, plane: int
     ) -> None:
         """The sums of a channel of a pair, whose rows have ``first`` and ``second`` pixels; X11 begins at ``x[x11]``.
 
-        ``workspace[at]`` is the channel's place in the first of the seven quarters. Pixels are loaded where they are
-        added, some twice, since beside a tile of sums there are registers for two.
+        Channels are ``line`` apart; ``workspace[at]`` is the channel's place in the first of the seven quarters. Pixels
+        are loaded where they are added, some twice, since beside a tile of sums there are registers for two.
         """
-        x12 = x11 + half * Q
+        x12 = x11 + half * line
         # The channels 8 further on, without which 8 images of 256 to 64 channels at 56 x 56 take a half more.
-        prefetch_rows(x, x11 + 8 * Q, mr, 3, 1)
-        prefetch_rows(x, x12 + 8 * Q, mr, 3, 1)
+        prefetch_rows(x, x11 + 8 * line, mr, 3, 1)
+        prefetch_rows(x, x12 + 8 * line, mr, 3, 1)
         for j in range(0, mr, lanes):
             total = load_between(x, x11 + mr + j, 0, second - j, lanes)
             total = total + load_between(x, x12 + mr + j, 0, second - j, lanes)
@@ -128,14 +141,23 @@ def _kernel(mr: int, nv: int, lanes: int, width: int) -> Dispatcher:
         ``x`` is [N][G][C][Q], ``y`` [N][G][K][Q]; ``w`` is [G][pairs of panels][7][C / 2][nr] (`_packer`). In
         ``workspace`` are, for every pair, the quarters that each step multiplies, [7][C / 2][width], of which those
         that are not sums are read where ``x`` has them, unless the image ends within the pair; and the kept tiles.
+        With ``strided``, ``x`` is [N][G][C][D][H][W], of which the block's pixels come last, [C][pixels].
         """
         g = read(geometry)
-        C, K, Q, plane = g.C, g.K, g.Q, g.pitch
+        C, K, Q, plane = g.C, g.K, g.O * g.P * g.Q, g.pitch
         half = C // 2
         n, group, _, _, q_task, k_task = locate(task, g)
         q0 = q_task * g.block_q * 2 * mr
         pairs = min(g.block_q, (Q - q0 + 2 * mr - 1) // (2 * mr))
-        image = (n * g.G + group) * C * Q
+        # Pixel q of channel c is x[image + c * line + q].
+        image, line = (n * g.G + group) * C * Q, Q
+        if strided:
+            staged = g.block_q * (_STEPS * plane + _KEPT * tile)
+            line = _staged_line(g.block_q, mr, lanes)
+            count = min(pairs * 2 * mr, Q - q0)
+            stage(x, geometry, (n * g.G + group) * C * g.D * g.H * g.W, q0, count, workspace, staged, line)
+            image = staged - q0
+            x = workspace
 
         # The pair that the image ends within is staged here, whole; of others the sums are, by their first products.
         whole_pairs = min(pairs, (Q - q0) // (2 * mr))
@@ -143,11 +165,11 @@ def _kernel(mr: int, nv: int, lanes: int, width: int) -> Dispatcher:
             q = q0 + pair * 2 * mr
             first, second = min(mr, Q - q), min(mr, Q - q - mr)
             for c in range(half):
-                x11 = image + c * Q + q
+                x11 = image + c * line + q
                 at = pair * _STEPS * plane + c * width
-                stage_sums(x, x11, Q, half, first, second, workspace, at, plane)
+                stage_sums(x, x11, line, half, first, second, workspace, at, plane)
                 for j in range(0, mr, lanes):
-                    x12 = x11 + half * Q + j
+                    x12 = x11 + half * line + j
                     store(load_between(x, x11 + j, 0, first - j, lanes), workspace, at + j)
                     store(load_between(x, x12, 0, first - j, lanes), workspace, at + plane + j)
                     store(load_between(x, x12 + mr, 0, second - j, lanes), workspace, at + 4 * plane + j)
@@ -163,7 +185,7 @@ def _kernel(mr: int, nv: int, lanes: int, width: int) -> Dispatcher:
                         q = q0 + pair * 2 * mr
                         in_place = (step == 0 or step == 1 or step == 4) and pair < whole_pairs
                         stages = in_place and step == 0 and panel == k_task * g.block_k
-                        quarter = image + q + (0 if step == 0 else half * Q) + (mr if step == 4 else 0)
+                        quarter = image + q + (0 if step == 0 else half * line) + (mr if step == 4 else 0)
                         pixels = (pair * _STEPS + step) * plane
                         kept = g.block_q * _STEPS * plane + pair * _KEPT * tile
                         sums = kept + (_KEPT - 1) * tile
@@ -172,12 +194,12 @@ def _kernel(mr: int, nv: int, lanes: int, width: int) -> Dispatcher:
                             acc = load_tile(workspace, kept + _ADDED[step] * tile, nr, mr, nv, lanes)
                         if stages:  # the stores wait for L2, and products do not: 1 to 6 % of the whole
                             for c in range(block, end):
-                                acc = rank1(acc, x, quarter + c * Q, 1, w, weights + c * nr)
+                                acc = rank1(acc, x, quarter + c * line, 1, w, weights + c * nr)
                                 at = pixels + c * width
-                                stage_sums(x, quarter + c * Q, Q, half, mr, mr, workspace, at, plane)
+                                stage_sums(x, quarter + c * line, line, half, mr, mr, workspace, at, plane)
                         elif in_place:
                             for c in range(block, end):
-                                acc = rank1(acc, x, quarter + c * Q, 1, w, weights + c * nr)
+                                acc = rank1(acc, x, quarter + c * line, 1, w, weights + c * nr)
                         else:
                             for c in range(block, end):
                                 acc = rank1(acc, workspace, pixels + c * width, 1, w, weights + c * nr)
@@ -248,8 +270,8 @@ def _packer(nv: int, lanes: int) -> Dispatcher:
 
 
 def applicable(problem: ConvProblem) -> str | None:
-    if not is_pointwise(problem):
-        return "it is for kernels of 1 x 1 with unit stride and no padding"
+    if not is_single_tap(problem):
+        return "it is for kernels of 1 x 1 without padding"
     if problem.in_channels // problem.groups % 2:
         channels = problem.in_channels // problem.groups
         return f"it is for an even number of input channels in each group, and here there are {channels}"
@@ -262,7 +284,8 @@ def _staging(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
     """Elements moved to stage a pair of tiles."""
     lanes = machine.lanes(problem.dtype)
     half = problem.in_channels // problem.groups // 2
-    return half * ceil_div(mr, lanes) * lanes * (_STAGED if fed_by_l2(mr, nv, machine) else _STAGED_SHORT)
+    sums = half * ceil_div(mr, lanes) * lanes * (_STAGED if fed_by_l2(mr, nv, machine) else _STAGED_SHORT)
+    return sums if is_pointwise(problem) else sums + _STRIDED * 4 * half * mr
 
 
 def _pair_cycles(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> tuple[float, float]:
@@ -278,9 +301,10 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     """Blocks whose staged pixels fit L2, cut so that threads finish together; and the cycles that they take."""
     size, lanes = ITEM_SIZE[problem.dtype], machine.lanes(problem.dtype)
     C, K = problem.group_channels
-    panels, pairs = ceil_div(K, 2 * nv * lanes), ceil_div(spatial(problem)[1][2], 2 * mr)
+    panels, pairs = ceil_div(K, 2 * nv * lanes), ceil_div(prod(problem.out_size), 2 * mr)
     images = max(1, problem.batch) * problem.groups
-    pair_bytes = (_STEPS * _plane(problem, mr, lanes) + _KEPT * mr * nv * lanes) * size
+    pixels = 0 if is_pointwise(problem) else 2 * mr * C
+    pair_bytes = (_STEPS * _plane(problem, mr, lanes) + _KEPT * mr * nv * lanes + pixels) * size
     least = 1 if fed_by_l2(mr, nv, machine) else _LEAST_PAIRS
     most_bytes = min(max(machine.l2 * 3 // 4, least * pair_bytes), problem.workspace_limit // threads)
     most = max(1, most_bytes // pair_bytes)
@@ -302,7 +326,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
     """The tile with the least left over, the one with the least for the thread that has most, and the largest."""
-    lanes, Q = machine.lanes(problem.dtype), spatial(problem)[1][2]
+    lanes, Q = machine.lanes(problem.dtype), prod(problem.out_size)
     K, images = problem.out_channels // problem.groups, max(1, problem.batch) * problem.groups
 
     def idle(threads: int) -> Callable[[tuple[int, int]], int]:
@@ -318,11 +342,14 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
     mr, nv, block_q, block_k = settings
     lanes = machine.lanes(problem.dtype)
-    pairs = ceil_div(spatial(problem)[1][2], 2 * mr)
+    pairs = ceil_div(prod(problem.out_size), 2 * mr)
     panels = ceil_div(problem.out_channels // problem.groups, 2 * nv * lanes)
     block_q, plane = min(block_q, max(1, pairs)), _plane(problem, mr, lanes)
+    workspace = block_q * (_STEPS * plane + _KEPT * mr * nv * lanes)
+    if not is_pointwise(problem):
+        workspace += problem.in_channels // problem.groups * _staged_line(block_q, mr, lanes)
     return Schedule.of(
-        problem, block_q * (_STEPS * plane + _KEPT * mr * nv * lanes),
+        problem, workspace,
         tasks_g=problem.groups, tasks_q=ceil_div(pairs, block_q), tasks_k=ceil_div(panels, block_k),
         block_q=block_q, block_k=block_k, block_c=_sum_block(mr, nv, machine), pitch=plane,
     )  # fmt: skip
@@ -333,7 +360,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
     C, K = problem.group_channels
     images = problem.batch * problem.groups
-    panels, pairs = ceil_div(K, 2 * nv * lanes), ceil_div(spatial(problem)[1][2], 2 * mr)
+    panels, pairs = ceil_div(K, 2 * nv * lanes), ceil_div(prod(problem.out_size), 2 * mr)
     steps = images * pairs * panels * _STEPS
     staged = images * pairs * ceil_div(panels, block_k) * _staging(problem, mr, nv, machine)
     sums = 1 if fed_by_l2(mr, nv, machine) else ceil_div(C // 2, _sum_block(mr, nv, machine))
@@ -369,7 +396,7 @@ STRASSEN = Algorithm(
     estimate=estimate,
     schedule=schedule,
     kernel=lambda problem, settings, lanes: _kernel(
-        settings.mr, settings.nv, lanes, _width(settings.mr, lanes, problem.dtype)
+        settings.mr, settings.nv, lanes, _width(settings.mr, lanes, problem.dtype), not is_pointwise(problem)
     ),
     packing=packing,
     error_bound=lambda problem, settings: ERROR_BOUNDS["default"],
