@@ -43,6 +43,14 @@ def fed_by_l2(mr: int, nv: int, machine: Machine) -> bool:
     return step_bytes * FMA_PER_CYCLE / (mr * nv) <= machine.vector_bytes / 2
 
 
+def step_fmas(mr: int, nv: int) -> float:
+    """What a step of a tile takes, in vector FMAs.
+
+    Two a cycle, each of four cycles, leave 8 sums no slack: with AVX2 tiles of 5 x 2 run 3 to 5 % below those of 6 x 2.
+    """
+    return mr * nv * (1.04 if mr * nv < 12 else 1.0)
+
+
 def busiest(threads: int, pieces: int, length: int, block: int) -> float:
     """Tasks' worth of time until the last thread is done: of so many ``pieces``, each a length cut into blocks."""
     return _drawn(pieces * (length // block), pieces * (length % block > 0), length % block / block, threads)

@@ -30,6 +30,7 @@ from numbaconv.cost import (
     busiest,
     fed_by_l2,
     share,
+    step_fmas,
 )
 from numbaconv.geometry import (
     ceil_div,
@@ -264,7 +265,7 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_w
 def _cycles(problem: ConvProblem, mr: int, nv: int) -> float:
     """Cycles of a register tile from zeros to the output."""
     kc = problem.in_channels // problem.groups * prod(problem.kernel_size)
-    return kc * mr * nv / (FMA_PER_CYCLE * TILE_EFFICIENCY) + TILE_OVERHEAD
+    return kc * step_fmas(mr, nv) / (FMA_PER_CYCLE * TILE_EFFICIENCY) + TILE_OVERHEAD
 
 
 def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> tuple[float, Settings]:
@@ -336,7 +337,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 
     def cycles(row: int) -> Callable[[tuple[int, int]], float]:
         return lambda tile: (
-            ceil_div(row, tile[0]) * ceil_div(K, tile[1] * lanes) * (kc * tile[0] * tile[1] + 2 * TILE_OVERHEAD)
+            ceil_div(row, tile[0]) * ceil_div(K, tile[1] * lanes) * (kc * step_fmas(*tile) + 2 * TILE_OVERHEAD)
         )
 
     shapes = [tile for tile in TILES[machine.tiles] if _in_place(problem, tile[0]) or tile not in _LONG_RUNS_ONLY]
@@ -403,7 +404,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     transposes = (C == 1 or C >= lanes) and (problem.stride[2] <= 2 or problem.kernel_size[2] > 1)
     return Work(
         share(threads, images, (P, block_p), (Q, block_q), (panels, block_k)),
-        fmas=tiles * kc * mr * nv * _summed(problem, settings),
+        fmas=tiles * kc * step_fmas(mr, nv) * _summed(problem, settings),
         tiles=tiles * ceil_div(C, block_c),
         moved=tiles * mr * nv * lanes + (staged if transposes else 0),
         scattered=0 if transposes else staged,

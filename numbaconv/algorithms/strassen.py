@@ -31,7 +31,17 @@ from numba.extending import register_jitable
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Array, Packing, Schedule
 from numbaconv.algorithms.staging import pixels_stager
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, Work, busiest, fed_by_l2, share
+from numbaconv.cost import (
+    FMA_PER_CYCLE,
+    MOVED,
+    STREAM_BYTES,
+    TILE_EFFICIENCY,
+    Work,
+    busiest,
+    fed_by_l2,
+    share,
+    step_fmas,
+)
 from numbaconv.geometry import ceil_div, geometry, is_pointwise, is_single_tap, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -293,7 +303,7 @@ def _pair_cycles(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> tu
     lanes = machine.lanes(problem.dtype)
     half = problem.in_channels // problem.groups // 2
     staged = _staging(problem, mr, nv, machine) * MOVED
-    product = half * mr * nv / (FMA_PER_CYCLE * TILE_EFFICIENCY)
+    product = half * step_fmas(mr, nv) / (FMA_PER_CYCLE * TILE_EFFICIENCY)
     return staged, _STEPS * (product + _STEP_CYCLES) + 4 * mr * nv * lanes * MOVED
 
 
@@ -366,7 +376,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     sums = 1 if fed_by_l2(mr, nv, machine) else ceil_div(C // 2, _sum_block(mr, nv, machine))
     return Work(
         share(threads, images, (pairs, block_q), (panels, block_k)),
-        fmas=steps * C // 2 * mr * nv,
+        fmas=steps * C // 2 * step_fmas(mr, nv),
         tiles=2 * steps * sums,  # where 160 to 960 channels at 7 x 7 look alike, `direct` takes 34 us and this 34 to 46
         moved=steps * mr * nv * lanes + staged,
         streamed=steps * C // 2 * nv * lanes * size,
