@@ -19,9 +19,9 @@ TILE_EFFICIENCY = 0.92
 #: Cycles per element moved by vector instructions (packed, transposed or stored), and one by one.
 MOVED = 0.30
 SCATTERED = 1.3
-#: Cycles per element of a weight that is laid out in panels, with vectors of 64 bytes; half as long ones take twice as
-#: many: 0.6 on AMD Zen 5, and 0.7 to 1.6 on AMD Zen 3, what the caches lose to it included.
-PREPARED = 0.6
+#: Cycles per element of a 1 x 1 weight that is laid out in panels, with vectors of 64 bytes; half as long ones take
+#: twice as many: 0.5 on AMD Zen 5, and 0.5 to 1.2 on AMD Zen 3, what the caches lose to it included.
+PREPARED = 0.45
 #: Cycles for entering and leaving one register tile: loop set-up, bias, clip.
 TILE_OVERHEAD = 30.0
 #: Bytes of weights or panel a cycle that arrive from beyond L1 while the tile computes.
@@ -103,4 +103,5 @@ class Work(NamedTuple):
         preparing = self.prepared * PREPARED * LINE / machine.vector_bytes
         moving = self.moved * MOVED + preparing + self.scattered * SCATTERED
         cycles = computing + moving + self.tiles * TILE_OVERHEAD
-        return cycles * self.share / machine.clock + CALL_SECONDS + (START_SECONDS if threads > 1 else 0.0)
+        starts = (2 if self.prepared else 1) if threads > 1 else 0  # a weight is laid out by all threads, before
+        return cycles * self.share / machine.clock + CALL_SECONDS + START_SECONDS * starts

@@ -409,7 +409,8 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         moved=tiles * mr * nv * lanes + (staged if transposes else 0),
         scattered=0 if transposes else staged,
         streamed=tiles * kc * nv * lanes * size,
-        prepared=0 if problem.constant_weight else problem.groups * panels * nv * lanes * kc,
+        # The columns of larger kernels are put in order one by one.
+        prepared=0 if problem.constant_weight else problem.groups * panels * nv * lanes * kc * (1 if kc == C else 1.5),
     ).seconds(machine, threads)
 
 

@@ -420,8 +420,8 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         scattered=0 if C >= lanes else staged,
         streamed=loaded,
         fetched=loaded if _fetched(problem, weights, machine) else 0,
-        # A transformed weight takes half as long again as one that is laid out.
-        prepared=0 if problem.constant_weight else 1.5 * problem.groups * weights,
+        # A transformed weight takes twice as long as one that is laid out.
+        prepared=0 if problem.constant_weight else 2.0 * problem.groups * weights,
     ).seconds(machine, threads)
 
 
