@@ -40,16 +40,13 @@ class _Row:
     def sources(self, s: int, j: int) -> tuple[list[int], int]:
         """Columns at which vectors are loaded for what vector ``j`` of outputs sees by tap ``s``, and where in them.
 
-        A load of 64 bytes nearly always crosses a cache line, which counts as two: with AVX-512 neighbouring vectors
-        are loaded once and shifted in registers. 3 x 3 at 28 x 28 took 33 us so, and 44 with a load for every tap.
+        A load of 64 bytes nearly always crosses a cache line, which counts as two: neighbouring vectors are loaded once
+        and shifted in registers. 3 x 3 at 28 x 28 took 33 us so, and 44 with a load for every tap.
         """
         lanes = self.vec.lanes
         first = s * self.dilation + j * lanes * self.stride
-        if lanes * self.vec.itemsize == 64:
-            start = first // lanes * lanes
-            return list(range(start, first + (lanes - 1) * self.stride + 1, lanes)), first - start
-        start = s * self.dilation // self.stride * self.stride + j * lanes * self.stride
-        return [start + v * lanes for v in range(self.stride)], first - start
+        start = first // lanes * lanes
+        return list(range(start, first + (lanes - 1) * self.stride + 1, lanes)), first - start
 
     @property
     def columns(self) -> list[int]:
