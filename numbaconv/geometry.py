@@ -135,6 +135,13 @@ locate: Dispatcher = jit(_locate)
 
 
 @register_jitable(error_model="numpy")
+def pixel_place(pixel: int, g: Any) -> tuple[int, int, int]:
+    """Place (o, p, q) of an output pixel that is counted flat; kernels call it."""
+    row = pixel // g.Q
+    return row // g.P, row % g.P, pixel % g.Q
+
+
+@register_jitable(error_model="numpy")
 def steps_inside(first: int, step: int, count: int, size: int) -> tuple[int, int]:
     """First step i of ``count``, and the one after the last, with ``first + i * step`` from 0 to ``size - 1``.
 

@@ -285,18 +285,17 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         wasteful = max(problem.stride) > 1 or Q <= 2 * nv * lanes // parts
         ahead = _AHEAD if pixels >= machine.l2 * (_FAR if wasteful else 1) else 0
         block_q = even_block(Q, _MOST_COLUMNS, nv * lanes // parts)
-        most_rows = _BLOCK_OUTPUTS // block_q
+        most_rows, least = _BLOCK_OUTPUTS // block_q, _LEAST_OUTPUTS
         if masks_are_dear(lanes, problem.dtype):
             ahead = _AHEAD if pixels >= machine.l3 // _STAGED_FAR else 0
             block_q = even_block(Q, STAGED_COLUMNS, nv * lanes)
-            most_rows = _staged_rows(problem, block_q, machine)
+            most_rows, least = _staged_rows(problem, block_q, machine), _LEAST_STAGED
         block_p = even_block(P, max(mr, most_rows), mr)
         columns = problem.batch * problem.groups * O * ceil_div(Q, block_q)
         while columns * ceil_div(P, block_p) < 4 * threads and block_p > 2 * mr:
             block_p = ceil_div(ceil_div(block_p, 2), mr) * mr
         tasks = columns * ceil_div(P, block_p)
         outputs = block_p * block_q * problem.out_channels // problem.groups
-        least = _LEAST_STAGED if masks_are_dear(lanes, problem.dtype) else _LEAST_OUTPUTS
         block_g = even_block(problem.groups, max(1, min(ceil_div(least, outputs), tasks // (4 * threads))))
         yield Settings(mr, nv, parts, ahead, block_g, block_p, block_q)
 

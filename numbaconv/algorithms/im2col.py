@@ -18,7 +18,17 @@ from typing import NamedTuple
 from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work, fed_by_l2, share
-from numbaconv.geometry import ceil_div, even_block, is_pointwise, locate, read, spatial, steps_inside, tiles_in_blocks
+from numbaconv.geometry import (
+    ceil_div,
+    even_block,
+    is_pointwise,
+    locate,
+    pixel_place,
+    read,
+    spatial,
+    steps_inside,
+    tiles_in_blocks,
+)
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -69,9 +79,7 @@ def _panel_expander(lanes: int, nr: int) -> Dispatcher:
         zero = x.dtype.type(0)
         column = 0
         while column < count:
-            q = (pixel + column) % g.Q
-            p = (pixel + column) // g.Q % g.P
-            o = (pixel + column) // (g.Q * g.P)
+            o, p, q = pixel_place(pixel + column, g)
             length = min(g.Q - q, count - column)
             target = to + column
             for t in range(g.T):

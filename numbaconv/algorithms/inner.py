@@ -184,6 +184,12 @@ def _pitch(problem: ConvProblem, block_c: int) -> int:
     return pitch_apart(block_c * prod(problem.kernel_size), ITEM_SIZE[problem.dtype])
 
 
+def _staging(problem: ConvProblem) -> int:
+    """Elements moved to stage a pixel."""
+    taps = prod(problem.kernel_size)
+    return problem.in_channels // problem.groups * taps * (_EXPANDED if taps > 1 else 1)
+
+
 def _blocks(problem: ConvProblem, mr: int, nr: int, machine: Machine, threads: int) -> tuple[float, Settings]:
     """Blocks of pixels that stay in L2 and of weights in L1, cut so that threads finish together; and their cycles."""
     size, lanes = ITEM_SIZE[problem.dtype], machine.lanes(problem.dtype)
@@ -204,8 +210,7 @@ def _blocks(problem: ConvProblem, mr: int, nr: int, machine: Machine, threads: i
         """Cycles of the thread that has most, and the channels of a task."""
         k = ceil_div(panels, pieces_k)
         pixels = block_p * block_q
-        staging = pixels * C * taps * (_EXPANDED if taps > 1 else 1) * MOVED
-        task = staging + k * (ceil_div(pixels, mr) * tile + streaming) + _TASK_CYCLES
+        task = pixels * _staging(problem) * MOVED + k * (ceil_div(pixels, mr) * tile + streaming) + _TASK_CYCLES
         return busiest(threads, images * ceil_div(Q, block_q) * ceil_div(panels, k), P, block_p) * task, k
 
     pieces = [pieces for pieces in dict.fromkeys((1, threads, 2 * threads, 4 * threads)) if pieces <= panels]
@@ -246,7 +251,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     blocks = images * ceil_div(P, block_p) * ceil_div(Q, block_q)
     tiles = blocks * ceil_div(block_p * block_q, mr) * ceil_div(K, nr)
     sums = tiles * ceil_div(C, block_c)
-    staged = images * P * Q * C * taps * ceil_div(K, block_k) * (_EXPANDED if taps > 1 else 1)
+    staged = images * P * Q * ceil_div(K, block_k) * _staging(problem)
     return Work(
         share(threads, images, (P, block_p), (Q, block_q), (K, block_k)),
         fmas=tiles * ceil_div(C * taps, lanes) * mr * nr,

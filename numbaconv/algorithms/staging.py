@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.geometry import ceil_div, inputs_seen, read, spatial, steps_inside
+from numbaconv.geometry import ceil_div, inputs_seen, pixel_place, read, spatial, steps_inside
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile_memory import (
@@ -114,11 +114,9 @@ def pixels_stager(lanes: int) -> Dispatcher:
         plane = g.D * g.H * g.W
         pixel = 0
         while pixel < count:
-            q = (first + pixel) % g.Q
-            p = (first + pixel) // g.Q % g.P
-            o = (first + pixel) // (g.Q * g.P)
+            o, p, q = pixel_place(first + pixel, g)
             length = min(g.Q - q, count - pixel)
-            source = start + ((o * g.stride_d) * g.H + p * g.stride_h) * g.W + q * g.stride_w
+            source = start + (o * g.stride_d * g.H + p * g.stride_h) * g.W + q * g.stride_w
             to = out_start + pixel
             if g.stride_w == 2:
                 # What a row's last vector writes behind it, the next row overwrites.
