@@ -30,6 +30,10 @@ _DESCRIPTORS = (
     "mb1ic4ih9iw6oc5oh5ow2kh7kw1sh2sw4ph3pw0",
     "mb1ic3ih8iw10oc6oh7ow7kh2kw4ph0pw0",
     "mb1ic3ih5oc18oh1kh5ph0",
+    # kernels so large that their rows are sums of their own, and of one column, which is copied by longer vectors
+    "g2mb1ic4ih51iw52oc6oh4ow4kh50kw49ph1pw0",
+    "g2mb1ic2ih27iw30oc4oh4ow14kh24kw25ph0pw4",
+    "mb1ic160ih8iw6oc8oh6ow6kh3kw1ph0pw0",
     # strides, also beyond the kernel
     "mb1ic18ih12iw35oc20oh6ow18kh3kw3sh2sw2ph1pw1",
     "mb1ic3ih11iw17oc5oh4ow4kh2kw3sh3sw4ph0pw0",

@@ -145,7 +145,8 @@ MACHINES = [
     Machine(f"{8 * vector_bytes} bits, {registers} registers", vector_bytes, registers, 32 << 10, 64 << 10, 1 << 20)
     for vector_bytes, registers in ((16, 16), (16, 32), (32, 16), (64, 32))
 ]
-#: Tails of pixels and channels by halves, whole tiles, a stride, and two that depthwise is for, one of them narrow.
+#: Tails of pixels and channels by halves, whole tiles, a stride, two that depthwise is for, one of them narrow, and one
+#: whose kernel has rows of one column.
 FEW = tuple(
     map(
         ConvProblem.parse,
@@ -155,6 +156,7 @@ FEW = tuple(
             "mb1ic18ih12iw35oc20oh6ow18kh3kw3sh2sw2ph1pw1",
             "g37mb1ic37ih7oc37oh7kh3ph1",
             "g3mb2ic3ih9iw37oc9oh9ow37kh3kw5ph2pw6dh1dw2",
+            "mb1ic160ih8iw6oc8oh6ow6kh3kw1ph0pw0",
         ),
     )
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from numbaconv.algorithms import ALGORITHMS
+from numbaconv.functional import conv2d
 from numbaconv.plan import Plan
 from numbaconv.planner import allowed, plan_problem
 from numbaconv.problem import ConvProblem
@@ -48,6 +49,26 @@ def test_every_algorithm_is_within_its_tolerance(descriptor: str, dtype: str) ->
         verdict = verify(problem, name, seed=1)
         assert verdict.ok, (name, verdict)
         assert verdict.tolerance == tolerance(plan_problem(problem, algorithm=name))
+
+
+def test_long_sums_are_within_the_tolerance() -> None:
+    for descriptor in ("mb1ic1ih100oc1kh61", "mb1ic2ih60oc3kh49"):
+        problem = ConvProblem.parse(descriptor, accuracy="strict")
+        assert all(verify(problem, name).ok for name in allowed(problem))
+
+
+def test_who_sums_in_one_run_is_for_short_sums() -> None:
+    assert "rows" in allowed(ConvProblem.parse("mb1ic256ih7oc8kh3ph1"))
+    with pytest.raises(ValueError, match="sums up to 2304 products in one run, and here are 4608"):
+        allowed(ConvProblem.parse("mb1ic512ih7oc8kh3ph1"), "rows")
+
+
+@pytest.mark.parametrize("size", [31, 101])
+def test_mean_over_a_constant_image(size: int) -> None:
+    """Where every sum is rounded alike, the error of one run grows with its length: 4e-5 with 10201 products."""
+    y = conv2d(np.full((1, 1, 120, 120), 0.7, np.float32), np.full((1, 1, size, size), 1 / size**2, np.float32))
+    mean = size**2 * float(np.float32(0.7)) * float(np.float32(1 / size**2))
+    assert relative_error(y, np.full(y.shape, mean)) <= TOLERANCES["float32"]
 
 
 def test_reference_in_float32_is_correctly_rounded() -> None:

@@ -18,8 +18,17 @@ Array = np.ndarray[Any, Any]
 
 #: Largest error in float32, max |y - y64| / max |y64|, of the algorithms that each accuracy lets in.
 ERROR_BOUNDS = {"strict": 2e-6, "default": 4e-6, "fast": 2e-5}
+#: Products that a sum may have in one run: 4608 have an error of 2.9e-6 on random numbers, in four parts 1.2e-6.
+MOST_SUMMED = 2304
 #: Why an algorithm that sums other products does not apply, where it does not.
 NOT_STRICT = "accuracy 'strict' asks for algorithms that sum the products of the definition"
+
+
+def too_long(products: int) -> str | None:
+    """Why an algorithm does not apply whose sums have so many products in one run, or None if they are few enough."""
+    if products <= MOST_SUMMED:
+        return None
+    return f"it sums up to {MOST_SUMMED} products in one run, and here are {products}"
 
 
 class Settings(Protocol):

@@ -25,7 +25,7 @@ from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.correlate import MOST_STRIDE, correlate, shuffle_count, weights_order
-from numbaconv.simd.tile import add_to_rows, clip, zeros
+from numbaconv.simd.tile import add, add_to_rows, clip, zeros
 from numbaconv.simd.tile_memory import TO_WRITE, fence, prefetch_rows, store_part, store_tile, stream_tile
 from numbaconv.workspace import LINE
 
@@ -57,6 +57,8 @@ _STAGED_FAR = 4
 _STREAMED_BYTES, _STREAMED_TILES = 32 << 20, 14
 #: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
 _MOST_UNROLLED = 121
+#: Taps in one run: of more, each row is a sum of its own, and the error does not grow with the kernel.
+_MOST_SUMMED = 512
 
 
 class Settings(NamedTuple):
@@ -77,7 +79,7 @@ class Settings(NamedTuple):
 @functools.cache
 def _kernel(
     mr: int, nv: int, lanes: int, taps: Pair, unrolled: Pair, strides: Pair, dilations: Pair, ahead: int,
-    short_rows: bool, past_caches: bool,
+    short_rows: bool, past_caches: bool, by_rows: bool,
 ) -> Dispatcher:  # fmt: skip
     """The kernel for tiles of ``mr`` by ``nv``, that unrolls (rows, columns) of the kernel.
 
@@ -85,7 +87,8 @@ def _kernel(
     took 5.0 ms before that, and 3.2 so. 1024 x 1024 took 0.18 ms, and would take 0.20. Outputs whose rows are whole
     vectors are written ``past_caches``.
 
-    Strides and dilations are (vertical, horizontal); dilations are ones where a single tap is unrolled.
+    With ``by_rows``, the rows of the kernel that are unrolled are a sum of their own. Strides and dilations are
+    (vertical, horizontal); dilations are ones where a single tap is unrolled.
     """
     nr = nv * lanes
     R, S = taps
@@ -131,7 +134,7 @@ def _kernel(
                             columns = bq - q if i > 0 else min(bq, ragged)
                         if q >= bq:
                             break
-                        acc = zeros(x, mr, nv, lanes)
+                        acc = total = zeros(x, mr, nv, lanes)
                         weight = k * T * R * S
                         if ahead > 0:
                             tile = q // nr + ahead
@@ -159,6 +162,11 @@ def _kernel(
                                         acc, w, weight, x, start, g.W, window, workspace, unrolled, strides, dilations
                                     )
                                     weight += unrolled_r * unrolled_s
+                                if by_rows:
+                                    total = add(total, acc)
+                                    acc = zeros(x, mr, nv, lanes)
+                        if by_rows:
+                            acc = total
                         acc = clip(add_to_rows(acc, bias, k, 0), low, high)
                         at = ((k + n * g.G * K) * g.O + o) * g.P * g.Q + (p0 + p) * g.Q + q0 + q
                         if columns < nr or bp < mr:
@@ -208,13 +216,16 @@ def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatch
         pad = problem.padding[2][0]
         return narrow_kernel(mr, parts, lanes, problem.kernel_size, strides, problem.dilation[1:], width, pad, ahead)
     unrolled, dilations = _unrolled(problem)
+    by_rows = prod(problem.kernel_size) > _MOST_SUMMED
     if masks_are_dear(lanes, problem.dtype):
         asks = ahead > 0 and problem.batch * problem.groups > 1  # there is a next image to ask for
-        return staged_kernel(mr, nv, lanes, problem.kernel_size, unrolled, strides, dilations, asks)
+        return staged_kernel(mr, nv, lanes, problem.kernel_size, unrolled, strides, dilations, asks, by_rows)
     Q = spatial(problem)[1][2]
     short_rows, long_rows = Q <= 2 * nv * lanes, Q >= _STREAMED_TILES * nv * lanes
     past_caches = ahead > 0 and long_rows and prod(problem.output_shape) * ITEM_SIZE[problem.dtype] >= _STREAMED_BYTES
-    return _kernel(mr, nv, lanes, problem.kernel_size[1:], unrolled, strides, dilations, ahead, short_rows, past_caches)
+    return _kernel(
+        mr, nv, lanes, problem.kernel_size[1:], unrolled, strides, dilations, ahead, short_rows, past_caches, by_rows
+    )
 
 
 def applicable(problem: ConvProblem) -> str | None:

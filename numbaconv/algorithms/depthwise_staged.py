@@ -9,7 +9,7 @@ from numbaconv.algorithms.staging import phases_stager
 from numbaconv.geometry import inputs_seen, locate, read
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.correlate import correlate_staged
-from numbaconv.simd.tile import add_to_rows, clip, zeros
+from numbaconv.simd.tile import add, add_to_rows, clip, zeros
 from numbaconv.simd.tile_memory import TO_WRITE, prefetch_rows, store_part, store_tile
 from numbaconv.workspace import LINE
 
@@ -18,11 +18,13 @@ Pair = tuple[int, int]
 
 @functools.cache
 def staged_kernel(
-    mr: int, nv: int, lanes: int, taps: tuple[int, int, int], unrolled: Pair, strides: Pair, dilations: Pair, asks: bool
-) -> Dispatcher:
+    mr: int, nv: int, lanes: int, taps: tuple[int, int, int], unrolled: Pair, strides: Pair, dilations: Pair,
+    asks: bool, by_rows: bool,
+) -> Dispatcher:  # fmt: skip
     """The kernel for tiles of ``mr`` rows by ``nv`` vectors, that unrolls (rows, columns) of the kernel.
 
-    ``taps`` are (T, R, S). With ``asks``, the next image's pixels are asked for, and the lines of its outputs.
+    ``taps`` are (T, R, S). With ``asks``, the next image's pixels are asked for, and the lines of its outputs. With
+    ``by_rows``, the rows of the kernel that are unrolled are a sum of their own.
     Dilations are ones where a single tap is unrolled.
     """
     T, R, S = taps
@@ -74,7 +76,7 @@ def staged_kernel(
                             prefetch_rows(y, later + ahead, 0, 1, TO_WRITE)
                     for q_tile in range(0, bq, nr):
                         q = max(0, min(q_tile, bq - nr))
-                        acc = zeros(x, mr, nv, lanes)
+                        acc = total = zeros(x, mr, nv, lanes)
                         weight = k * T * R * S
                         for t in range(T):
                             for r in range(0, R, unrolled_r):
@@ -86,6 +88,11 @@ def staged_kernel(
                                         acc, w, weight, workspace, at, pitch, unrolled, strides, dilations
                                     )
                                     weight += unrolled_r * unrolled_s
+                                if by_rows:
+                                    total = add(total, acc)
+                                    acc = zeros(x, mr, nv, lanes)
+                        if by_rows:
+                            acc = total
                         acc = clip(add_to_rows(acc, bias, k, 0), low, high)
                         at = (((k + n * g.G * K) * g.O + o) * g.P + p0 + p) * g.Q + q0 + q
                         if bp < mr or (bq < nr and not overwritten):

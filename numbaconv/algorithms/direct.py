@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from numba.extending import register_jitable
 
-from numbaconv.algorithms.algorithm import Algorithm, Array, Packing, Schedule
+from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Array, Packing, Schedule
 from numbaconv.algorithms.packing import panel_packing
-from numbaconv.algorithms.staging import channels_last_stager, masks_are_dear, pitch_apart
+from numbaconv.algorithms.staging import channels_last_stager, masks_are_dear, pitch_apart, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import (
     FMA_PER_CYCLE,
@@ -64,10 +64,11 @@ TILES = {
 _LONG_RUNS_ONLY = ((5, 2),)
 #: Of these, as many as are worth measuring.
 _MOST_CANDIDATES = 3
+#: Times as long as staged ones that products of pixels in place take where a tile's are parts of lines: on AMD Zen 3
+#: 4 to 10 % longer than foretold, and those of `strassen` and `im2col` 5 % less to 3 % more.
+_PARTS_OF_LINES = 1.05
 #: Cycles that the fetching of a task, and its first steps, cost.
 _TASK_CYCLES = 300.0
-#: Products summed at a stretch, where channels can be cut: a sum of 4608 has an error of 2.9e-6, of four parts 1.2e-6.
-_MOST_SUMMED = 1152
 #: Panels for which it does not matter whether a staged block stays in L2.
 _FEW_PANELS = 4
 #: An input that is larger than most L2 caches.
@@ -161,7 +162,9 @@ def _whole_rows(dilation: int, C: int, block_c: int, pitch: int) -> bool:
 
 
 @functools.cache
-def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_write: bool) -> Dispatcher:
+def _kernel(
+    mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_write: bool, by_rows: bool
+) -> Dispatcher:
     stage = channels_last_stager(lanes)
     nr = nv * lanes
     last = mr - 1
@@ -175,6 +178,7 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_w
         shorter than ``mr`` broadcast the workspace's slack and do not store it. With ``in_place`` nothing is staged,
         ``x`` is read as [N][C][Q], and the tile of a block shorter than ``mr`` sees pixels of the block before; with
         ``ahead``, pixels two tiles further on are asked for, and with ``asks_to_write`` outputs before their products.
+        With ``by_rows`` each row of the kernel is a sum of its own.
         """
         g = read(geometry)
         C, K, T, R, S = g.C, g.K, g.T, g.R, g.S
@@ -218,7 +222,7 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_w
                     r_begin, r_end = steps_inside((p0 + p) * g.stride_h - g.pad_h, g.dilation_h, R, g.H)
                     for q_tile in range(0, bq, mr):
                         q = max(-q0 if in_place else 0, min(q_tile, bq - mr))
-                        acc = zeros(x, mr, nv, lanes)
+                        acc = total = zeros(x, mr, nv, lanes)
                         channel = (n * g.G + group) * K + k
                         at = ((channel * g.O + o) * g.P + p0 + p) * g.Q + q0 + q
                         if asks_to_write:
@@ -250,6 +254,11 @@ def _kernel(mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_w
                                         for i in range(run):
                                             acc = rank1(acc, workspace, pixel + i, step, w, weight)
                                             weight += nr
+                                if by_rows:
+                                    total = add(total, acc)
+                                    acc = zeros(x, mr, nv, lanes)
+                        if by_rows:
+                            acc = total
                         if c > 0:
                             acc = add(acc, load_tile(workspace, scratch, nr, mr, nv, lanes))
                         if c + bc < C:
@@ -279,8 +288,8 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     # Where L2 does not feed a tile, the panel stays in L1: on AMD Zen 3 512 to 2048 channels at 7 x 7 took 1.65 ms, and
     # 1.17 so. Staged pixels are longer in a line.
     in_l2 = fed_by_l2(mr, nv, machine) or not _in_place(problem, mr)
-    most_c = min((machine.l2 if in_l2 else machine.l1) // 4 // (nr * size), _MOST_SUMMED) // prod(problem.kernel_size)
-    block_c = even_block(C, most_c, lanes)
+    panel_rows = min((machine.l2 if in_l2 else machine.l1) // 4 // (nr * size), MOST_SUMMED // 2)
+    block_c = even_block(C, panel_rows // prod(problem.kernel_size), lanes)
     # 16 tiles of pixels use a panel of weights between two loads of it from L2 or L3.
     pixel_bytes = problem.kernel_size[0] * _pitch(problem) * size
     most = max(mr, min(16 * mr, machine.l2 * 3 // 4 // pixel_bytes))
@@ -401,10 +410,11 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     tiles = images * P * row_tiles * panels
     tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q) * ceil_div(panels, block_k)
     staged = 0.0 if _in_place(problem, mr) else tasks * _staged_pixels(problem, block_p, block_q, lanes) * C
+    in_parts = _in_place(problem, mr) and not vectors_fill_lines(lanes, problem.dtype)
     transposes = (C == 1 or C >= lanes) and (problem.stride[2] <= 2 or problem.kernel_size[2] > 1)
     return Work(
         share(threads, images, (P, block_p), (Q, block_q), (panels, block_k)),
-        fmas=tiles * kc * step_fmas(mr, nv) * _summed(problem, settings),
+        fmas=tiles * kc * step_fmas(mr, nv) * _summed(problem, settings) * (_PARTS_OF_LINES if in_parts else 1.0),
         tiles=tiles * ceil_div(C, block_c),
         moved=tiles * mr * nv * lanes + (staged if transposes else 0),
         scattered=0 if transposes else staged,
@@ -421,7 +431,9 @@ def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packi
 def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
     in_place = _in_place(problem, settings.mr)
     ahead, asks_to_write = in_place and _ahead(problem), in_place and _asks_to_write(problem)
-    return _kernel(settings.mr, settings.nv, lanes, in_place, ahead, asks_to_write)
+    # Where the fewest channels that a block may have are too many products.
+    by_rows = min(problem.in_channels // problem.groups, lanes) * prod(problem.kernel_size) > MOST_SUMMED
+    return _kernel(settings.mr, settings.nv, lanes, in_place, ahead, asks_to_write, by_rows)
 
 
 DIRECT = Algorithm(

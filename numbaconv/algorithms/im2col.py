@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
+from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule, too_long
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work, fed_by_l2, share
 from numbaconv.geometry import (
@@ -263,7 +263,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
 IM2COL = Algorithm(
     name="im2col",
     summary="pixels in lanes, input expanded one cache-sized block at a time, weights in place",
-    applicable=lambda problem: None,
+    applicable=lambda problem: too_long(prod(problem.kernel_size)),
     candidates=candidates,
     settings=Settings,
     estimate=estimate,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from numba.extending import register_jitable
 
-from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
+from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule, too_long
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, TILE_OVERHEAD, Work, busiest, share
@@ -34,6 +34,10 @@ TILES = {"avx512": ((6, 4), (5, 4)), "neon": ((6, 4), (5, 4)), "avx2": ((3, 4),)
 _EXPANDED = 6
 #: Cycles that the fetching of a task, and its first steps, cost.
 _TASK_CYCLES = 300.0
+
+
+#: Elements of the vectors that rows of short kernels are copied by.
+_COPIED = 4
 
 
 class Settings(NamedTuple):
@@ -99,11 +103,12 @@ def _expander(copied: int) -> Dispatcher:
 def _layout(pixels: int, pitch: int, channels: int, mr: int, lanes: int) -> tuple[int, int, int]:
     """Where unfinished sums begin behind so many staged pixels, how far apart their rows are, and where they end.
 
-    There is room for a last tile, and for the vectors in which sums are read. Kernels call it, too.
+    There is room for a last tile, for what a copied row writes behind the last pixel, and for the vectors in which sums
+    are read. Kernels call it, too.
     """
     tiles = (pixels + mr - 1) // mr * mr
     width = (channels + lanes - 1) // lanes * lanes + lanes
-    begin = tiles * pitch + lanes
+    begin = tiles * pitch + max(lanes, _COPIED)
     return begin, width, begin + (tiles + lanes) * width
 
 
@@ -262,14 +267,14 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
-    single_tap = max(problem.kernel_size) == 1
-    return _kernel(settings.mr, settings.nr, lanes, 0 if single_tap else 4 if problem.kernel_size[2] <= 4 else lanes)
+    copied = _COPIED if problem.kernel_size[2] <= _COPIED else lanes
+    return _kernel(settings.mr, settings.nr, lanes, 0 if max(problem.kernel_size) == 1 else copied)
 
 
 INNER = Algorithm(
     name="inner",
     summary="input channels in lanes: inner products of weights in place and of what pixels see",
-    applicable=lambda problem: None,
+    applicable=lambda problem: too_long(prod(problem.kernel_size)),
     candidates=candidates,
     settings=Settings,
     estimate=estimate,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import NamedTuple
 
-from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
+from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule, too_long
 from numbaconv.algorithms.staging import STAGED_COLUMNS, STAGING, masks_are_dear, phases_block, phases_stager
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import Work, share
@@ -143,7 +143,7 @@ def applicable(problem: ConvProblem) -> str | None:
     if taps > _MOST_TAPS or stride > MOST_STRIDE:
         most = f"kernels of up to {_MOST_TAPS} columns and strides up to {MOST_STRIDE}"
         return f"it is for {most}, and here they are {taps} and {stride}"
-    return None
+    return too_long(prod(problem.weight_shape[1:]))
 
 
 def _tile_cost(problem: ConvProblem, lanes: int) -> Callable[[int, int], float]:

@@ -31,13 +31,18 @@ STAGED_COLUMNS = 1024
 STAGING = 1.6
 
 
+def vectors_fill_lines(lanes: int, dtype: str) -> bool:
+    """Whether a vector is a cache line: a tile's pixels of a channel are then lines, too, and not parts of them."""
+    return lanes * ITEM_SIZE[dtype] == LINE
+
+
 def masks_are_dear(lanes: int, dtype: str) -> bool:
     """Whether pixels in lanes are better staged with their padding than masked where they lie.
 
     Vectors of 64 bytes have masks for nothing. Shorter ones on x86 take a dozen cycles for a masked store, and their
     masks take the registers of weights.
     """
-    return lanes * ITEM_SIZE[dtype] < 64
+    return not vectors_fill_lines(lanes, dtype)
 
 
 def pitch_apart(channels: int, itemsize: int) -> int:

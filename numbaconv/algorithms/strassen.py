@@ -29,7 +29,7 @@ from typing import NamedTuple
 from numba.extending import register_jitable
 
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Array, Packing, Schedule
-from numbaconv.algorithms.staging import pixels_stager
+from numbaconv.algorithms.staging import pixels_stager, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.cost import (
     FMA_PER_CYCLE,
@@ -85,15 +85,6 @@ class Settings(NamedTuple):
     block_k: int
 
 
-def _in_place(lanes: int, dtype: str) -> bool:
-    """Whether quarters that are not sums are read where the input has them: with vectors of a cache line.
-
-    A channel of a shorter tile is a part of a line, and the next channel far from it: on AMD Zen 3 products of pixels
-    in place take 8 % longer, and all of a layer 4 to 11 %. On AMD Zen 5 it is 2 % less.
-    """
-    return lanes * ITEM_SIZE[dtype] == LINE
-
-
 def _width(mr: int, lanes: int, in_place: bool) -> int:
     """Elements of a staged channel: the pixels, in whole vectors where these are a cache line.
 
@@ -105,7 +96,7 @@ def _width(mr: int, lanes: int, in_place: bool) -> int:
 def _plane(problem: ConvProblem, mr: int, lanes: int) -> int:
     """Elements of a quarter of the pixels, [C / 2][width] in whole lines, and a line that keeps them apart."""
     line, half = LINE // ITEM_SIZE[problem.dtype], problem.in_channels // problem.groups // 2
-    width = _width(mr, lanes, _in_place(lanes, problem.dtype))
+    width = _width(mr, lanes, vectors_fill_lines(lanes, problem.dtype))
     return (ceil_div(half * width, line) + 1) * line
 
 
@@ -127,6 +118,11 @@ def _sum_block(mr: int, nv: int, machine: Machine) -> int:
 
 @functools.cache
 def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool) -> Dispatcher:
+    """The kernel that reads pixels ``in_place`` where a quarter is no sum.
+
+    A channel of a tile of short vectors is a part of a line, and the next channel far from it: on AMD Zen 3 products of
+    pixels in place take 8 % longer, and all of a layer 4 to 11 %. On AMD Zen 5 it is 2 % less.
+    """
     stage = pixels_stager(lanes)
     width = _width(mr, lanes, in_place)
     nr = nv * lanes
@@ -417,7 +413,7 @@ STRASSEN = Algorithm(
     estimate=estimate,
     schedule=schedule,
     kernel=lambda problem, settings, lanes: _kernel(
-        settings.mr, settings.nv, lanes, not is_pointwise(problem), _in_place(lanes, problem.dtype)
+        settings.mr, settings.nv, lanes, not is_pointwise(problem), vectors_fill_lines(lanes, problem.dtype)
     ),
     packing=packing,
     error_bound=lambda problem, settings: ERROR_BOUNDS["default"],
