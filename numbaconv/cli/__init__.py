@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 
 from numbaconv import __version__
+from numbaconv.cli import interruption
 from numbaconv.cli.bench import bench
 from numbaconv.cli.filter import filter_photo
 from numbaconv.cli.info import info
@@ -69,13 +70,14 @@ def main() -> NoReturn:
     # Text that the stream cannot encode is no reason to fail, nor is a stream that was closed (`>&-`).
     sys.stdout, sys.stderr = _lenient(sys.stdout), _lenient(sys.stderr)
     warnings.showwarning = _show_warning
+    interruption.watch()
     try:
         status = app(prog_name="numbaconv", standalone_mode=False)
         sys.stdout.flush()
     except (typer.Abort, KeyboardInterrupt):
         status = 130
     except Exception as error:
-        status = _refuse(error)
+        status = 130 if interruption.pressed() else _refuse(error)
     _drop_unwritten()
     sys.exit(status or 0)
 

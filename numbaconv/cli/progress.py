@@ -11,6 +11,7 @@ from typing import Any
 from numba.core import event
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from numbaconv.cli import interruption
 from numbaconv.cli.common import console
 
 
@@ -49,7 +50,8 @@ class LayerProgress(event.Listener):
         self._open.__exit__(kind, error, trace)
 
     def begin(self, name: str, doing: str = "timing") -> None:
-        """Say which layer's turn it is."""
+        """Say which layer's turn it is, if Ctrl-C has not ended all turns."""
+        interruption.raise_if_pressed()
         self._name, self._doing = name, doing
         self._show()
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from numbaconv import parallel
+from numbaconv.cli import interruption
 from numbaconv.cli.common import title
 from numbaconv.cli.progress import LayerProgress
 from numbaconv.networks import Layer
@@ -71,15 +68,16 @@ def tune_layers(
     """
     tuning = Tuning(layers, effort, parallel.get_num_threads())
     end = math.inf if budget is None else time.monotonic() + budget
-    with _interruptible() as was_interrupted:
-        try:
-            for layer in layers:
-                if _tune_layer(tuning, layer, again, time.monotonic() < end, progress):
-                    progress.finish(_result(tuning, layer))
-                if was_interrupted():
-                    raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            tuning.interrupted = True
+    try:
+        for layer in layers:
+            if _tune_layer(tuning, layer, again, time.monotonic() < end, progress):
+                progress.finish(_result(tuning, layer))
+            interruption.raise_if_pressed()
+    except (KeyboardInterrupt, Exception):
+        if not interruption.pressed():
+            raise
+        tuning.interrupted = True
+        interruption.forget()
     return tuning
 
 
@@ -108,23 +106,3 @@ def _known(problem: ConvProblem, effort: str) -> Plan | None:
 def _result(tuning: Tuning, layer: Layer) -> str:
     plan = tuning.plans[layer.problem]
     return f"{plan.algorithm.name} {format_seconds(plan.seconds)}{', known' * (layer.problem in tuning.known)}"
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Tell whether Ctrl-C was pressed, besides raising KeyboardInterrupt.
-
-    The exception alone is not enough: raised inside a callback from the compiler, it is printed and lost.
-    """
-    pressed = False
-
-    def handle(*_: Any) -> None:
-        nonlocal pressed
-        pressed = True
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
