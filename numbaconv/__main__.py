@@ -1,6 +1,6 @@
 """``python -m numbaconv``: the command line."""
 
-from numbaconv.cli import main
+from numbaconv_command import main
 
 if __name__ == "__main__":
     main()

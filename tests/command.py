@@ -12,7 +12,7 @@ PROGRAM = [sys.executable, "-m", "numbaconv"]
 
 _MANY = """
 import contextlib, io, json, sys
-from numbaconv.cli import main
+from numbaconv_command import main
 results = []
 for arguments in json.load(sys.stdin):
     out, err = io.StringIO(), io.StringIO()
@@ -52,7 +52,7 @@ def run(*arguments: object, prelude: str = "", **options: Any) -> Result:
     """Run one command; ``prelude`` is Python that the process executes before it."""
     program = PROGRAM
     if prelude:
-        program = [sys.executable, "-c", f"{prelude}\nfrom numbaconv.cli import main\nmain()"]
+        program = [sys.executable, "-c", f"{prelude}\nfrom numbaconv_command import main\nmain()"]
     done = subprocess.run(
         [*program, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300, **options
     )

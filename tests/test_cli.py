@@ -108,6 +108,13 @@ def test_unknown_accuracy_in_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     run("plan", TINY).assert_refused("NUMBACONV_ACCURACY", "high")
 
 
+@pytest.mark.parametrize("setting", ["NUMBA_NUM_THREADS=0", "NUMBA_DISABLE_JIT=1"])
+def test_numba_that_cannot_compute(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, value = setting.split("=")
+    monkeypatch.setenv(name, value)
+    run("plan", TINY, "--effort", "measure", prelude="pass").assert_refused(name)
+
+
 def test_importing_the_package_needs_no_command_line() -> None:
     code = "import sys, numbaconv; sys.exit(bool({'typer', 'rich', 'PIL'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -20,10 +20,25 @@ def interrupted(cls, module, buffer, hook=CPUCodeLibrary._object_compiled_hook):
 CPUCodeLibrary._object_compiled_hook = classmethod(interrupted)
 """
 
+#: Ctrl-C when the import of a module begins.
+AT_IMPORT = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(name, *_):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting)
+"""
+
 
 @pytest.fixture(autouse=True)
 def _nothing_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBACONV_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("name", ["numbaconv", "numba", "numbaconv.wisdom", "typer"])
+def test_while_importing(name: str) -> None:
+    assert run("plan", TINY, prelude=AT_IMPORT.format(name=name)) == (130, "", "")
 
 
 @pytest.mark.parametrize("command", [["bench"], ["verify"], ["plan", "--effort", "measure"]], ids=" ".join)

@@ -14,6 +14,7 @@ import sys
 import warnings
 from typing import Annotated, Any, NoReturn, TextIO
 
+import numba
 import typer
 
 from numbaconv import __version__
@@ -60,6 +61,8 @@ def _options(
 
     Example: numbaconv tune resnet50
     """
+    if numba.config.DISABLE_JIT:
+        raise ValueError("NUMBA_DISABLE_JIT: expected 0 or nothing, as kernels are what Numba compiles")
 
 
 def main() -> NoReturn:
