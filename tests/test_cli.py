@@ -105,7 +105,12 @@ def test_a_mistake_of_ours_is_not_taken_for_bad_input() -> None:
 
 def test_unknown_accuracy_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBACONV_ACCURACY", "high")
-    run("plan", TINY).assert_refused("NUMBACONV_ACCURACY", "high")
+    refused, again, overridden = run_all(
+        [["plan", TINY], ["bench", "resnet50"], ["verify", TINY, "--accuracy", "strict"]]
+    )
+    refused.assert_refused("error: NUMBACONV_ACCURACY", "high")
+    assert again == refused
+    assert (overridden.status, overridden.err.count("\n")) == (0, 1)
 
 
 @pytest.mark.parametrize("setting", ["NUMBA_NUM_THREADS=0", "NUMBA_DISABLE_JIT=1"])

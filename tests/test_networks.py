@@ -147,6 +147,15 @@ def test_missing_file_is_an_os_error(tmp_path: Path) -> None:
         load(tmp_path / "none.txt")
 
 
+@pytest.mark.parametrize("source", ["resnet50", "mb1ic4ih8oc4kh3"])
+def test_accuracy_is_no_matter_of_a_line(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One given here counts whatever the environment says, and a wrong one of the environment is its own fault."""
+    monkeypatch.setenv("NUMBACONV_ACCURACY", "exact")
+    assert {layer.problem.accuracy for layer in load(source, accuracy="strict")} == {"strict"}
+    with pytest.raises(ValueError, match=r"^NUMBACONV_ACCURACY: expected .* got 'exact'$"):
+        load(source)
+
+
 def test_with_options_changes_only_what_is_named_and_merges() -> None:
     one, two = (Layer(name, ConvProblem.parse(f"mb{mb}ic4ih8oc4kh3")) for name, mb in (("a", 1), ("b", 2)))
     assert with_options([one, two]) == [one, two]

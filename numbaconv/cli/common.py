@@ -15,7 +15,6 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from numbaconv import networks, parallel
-from numbaconv.arguments import normalise_accuracy
 from numbaconv.networks import Layer
 from numbaconv.problem import ConvProblem
 
@@ -69,12 +68,10 @@ def load_layers(
     found: list[Layer] = []
     for source in sources:
         try:
-            found += networks.load(source)
+            found += networks.load(source, accuracy=accuracy)
         except UnicodeDecodeError:
             raise ValueError(f"{source}: expected a text file of descriptors") from None
-    layers = networks.with_options(
-        found, batch=batch, dtype=dtype, constant_weight=constant_weight, accuracy=normalise_accuracy(accuracy)
-    )
+    layers = networks.with_options(found, batch=batch, dtype=dtype, constant_weight=constant_weight)
     for layer in layers:
         if layer.problem.batch == 0:
             raise ValueError(f"batch: expected at least 1 image to compute, got {layer.problem}")
@@ -174,7 +171,8 @@ def short(descriptor: str) -> str:
     ('mb1ic64ih56oc64kh1', 'mb1ic8ih9oc8oh9kh2ph0')
     """
     text = re.sub(r"o[dhw]\d+|p[dhw]0(?!\d)", "", descriptor)
-    return text if ConvProblem.parse(text) == ConvProblem.parse(descriptor) else descriptor
+    brief, whole = (ConvProblem.parse(line, accuracy="default") for line in (text, descriptor))
+    return text if brief == whole else descriptor
 
 
 def rates(flops: float, seconds: float, peak: float) -> dict[str, float]:

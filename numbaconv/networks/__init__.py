@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from numbaconv.arguments import as_int, normalise_dtype
+from numbaconv.arguments import as_int, normalise_accuracy, normalise_dtype
 from numbaconv.problem import ConvProblem, parse_named
 
 _FOLDER = Path(__file__).parent
@@ -36,13 +36,15 @@ class Layer:
     count: int = 1
 
 
-def load(source: str | os.PathLike[str]) -> list[Layer]:
+def load(source: str | os.PathLike[str], *, accuracy: str | None = None) -> list[Layer]:
     """Read the convolutions of a network, in network order, each shape once.
 
     Parameters
     ----------
     source : str or path
         A name out of `NETWORKS`, the path of a descriptor file, or a descriptor.
+    accuracy : None, "fast", "default" or "strict"
+        As in `conv2d`.
 
     Returns
     -------
@@ -52,7 +54,8 @@ def load(source: str | os.PathLike[str]) -> list[Layer]:
     Raises
     ------
     ValueError
-        If `source` is none of these, or a line of the file is wrong; the message has file and line number.
+        If `source` is none of these, a line of the file is wrong, with file and line number in the message, or the
+        accuracy.
     OSError
         If the file cannot be read.
 
@@ -66,12 +69,13 @@ def load(source: str | os.PathLike[str]) -> list[Layer]:
     >>> [layer.count for layer in load('mb1ic64ih56oc64kh3ph1n"body*3"')]
     [3]
     """
+    accuracy = normalise_accuracy(accuracy)  # here, as no line is to blame for it
     if source in NETWORKS:
-        return _read(_FOLDER / f"{source}.txt")
+        return _read(_FOLDER / f"{source}.txt", accuracy)
     if isinstance(source, os.PathLike) or os.path.exists(source):
-        return _read(Path(source))
+        return _read(Path(source), accuracy)
     try:
-        return [_parse_line(source)]
+        return [_parse_line(source, accuracy)]
     except ValueError as error:
         near = difflib.get_close_matches(source, NETWORKS, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
@@ -87,9 +91,8 @@ def with_options(
     batch: int | None = None,
     dtype: object = None,
     constant_weight: bool | None = None,
-    accuracy: str | None = None,
 ) -> list[Layer]:
-    """Give every layer another batch, dtype, constant weight or accuracy; None leaves what it has.
+    """Give every layer another batch, dtype or constant weight; None leaves what it has.
 
     Examples
     --------
@@ -106,20 +109,18 @@ def with_options(
             problem = replace(problem, dtype=normalise_dtype(dtype))
         if constant_weight is not None:
             problem = replace(problem, constant_weight=constant_weight)
-        if accuracy is not None:
-            problem = replace(problem, accuracy=accuracy)
         changed.append(replace(layer, problem=problem))
     return _merge(changed)
 
 
-def _read(path: Path) -> list[Layer]:
+def _read(path: Path, accuracy: str) -> list[Layer]:
     layers = []
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         line = _COMMENT.sub("", text).strip()
         if not line:
             continue
         try:
-            layers.append(_parse_line(line))
+            layers.append(_parse_line(line, accuracy))
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from None
     if not layers:
@@ -127,11 +128,11 @@ def _read(path: Path) -> list[Layer]:
     return _merge(layers)
 
 
-def _parse_line(line: str) -> Layer:
+def _parse_line(line: str, accuracy: str) -> Layer:
     count = 1
     if prefix := _PREFIX.match(line):
         count, line = int(prefix[1]), line[prefix.end() :]
-    name, problem = parse_named(line)
+    name, problem = parse_named(line, accuracy=accuracy)
     if suffix := _SUFFIX.search(name):
         count, name = count * int(suffix[1]), name[: suffix.start()]
     return Layer(name, problem, as_int("count", count, 1))
