@@ -266,22 +266,39 @@ class Plan:
             for name, row in ALGORITHMS.items()
         )
 
-    def __str__(self) -> str:
+    def summary(self) -> str:
+        """What will be done, without the alternatives: problem, algorithm, settings, tasks, memory and time.
+
+        Returns
+        -------
+        str
+            Six lines, with which that of `str` begins.
+
+        Examples
+        --------
+        >>> import numbaconv as nc
+        >>> print(nc.plan((1, 3, 8, 8), (4, 3, 3, 3), algorithm="reference").summary().splitlines()[1])
+          algorithm  reference: plain loops summed in float64: slow, and evidently right
+        """
         settings = ", ".join(f"{name}={value}" for name, value in self.settings._asdict().items()) or "none"
         rate = self.problem.flops / self.seconds / 1e9
-        lines = [
-            f"plan for {self.problem} {self.problem.dtype}, {self.threads} thread{'s' * (self.threads > 1)}",
-            f"  algorithm  {self.algorithm.name}: {self.algorithm.summary}",
-            f"  settings   {settings}",
-            f"  tasks      {self.schedule.tasks}",
-            f"  workspace  {self.workspace_nbytes >> 10} KiB, prepared weight {self.prepared_nbytes >> 10} KiB",
-            f"  expected   {format_seconds(self.seconds)}, {rate:.1f} GFLOP/s (from {self.origin})",
+        return "\n".join(
+            [
+                f"plan for {self.problem} {self.problem.dtype}, {self.threads} thread{'s' * (self.threads > 1)}",
+                f"  algorithm  {self.algorithm.name}: {self.algorithm.summary}",
+                f"  settings   {settings}",
+                f"  tasks      {self.schedule.tasks}",
+                f"  workspace  {self.workspace_nbytes >> 10} KiB, prepared weight {self.prepared_nbytes >> 10} KiB",
+                f"  expected   {format_seconds(self.seconds)}, {rate:.1f} GFLOP/s (from {self.origin})",
+            ]
+        )
+
+    def __str__(self) -> str:
+        others = [option for option in self.options if option.algorithm != self.algorithm.name]
+        alternatives = [
+            f"  not {option.algorithm}: {option.reason or format_seconds(option.seconds)}" for option in others
         ]
-        for option in self.options:
-            if option.algorithm != self.algorithm.name:
-                why = f"{format_seconds(option.seconds)}" if option.seconds is not None else option.reason
-                lines.append(f"  not {option.algorithm}: {why}")
-        return "\n".join(lines)
+        return "\n".join([self.summary(), *alternatives])
 
 
 def _rebuilt(name: str, settings: tuple[int, ...], problem: ConvProblem, *rest: Any) -> Plan:

@@ -74,7 +74,7 @@ def _refusals(folder: Path) -> dict[tuple[str, ...], list[str]]:
         ("verify", TINY, "--seed", "-1"): ["--seed"],
         ("tune", TINY, "--save", "folder"): ["folder"],
         ("tune", TINY, "--save", "notes.txt"): ["notes.txt", "something else"],
-        ("plan", "resnet50"): ["descriptor", "resnet50"],
+        ("plan", "resnet_50"): ["mobilenet_v2, resnet50, vgg16", "did you mean 'resnet50'?"],
         ("plan", "mb1ic4ih8oc4"): ["'kh', which is missing"],
         ("plan", TINY.replace("ih8", "ih9" + 20 * "0")): ["at most"],
         ("bench", TINY.replace("ih8", "ih10000000")): ["memory"],
@@ -97,7 +97,7 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_mistake_of_ours_is_not_taken_for_bad_input() -> None:
-    broken = "import sys, numbaconv.cli\nsys.modules['numbaconv.cli.plan'].plan_report = lambda plan: {}['gone']"
+    broken = "import sys, numbaconv.cli\nsys.modules['numbaconv.cli.plan'].plan_report = lambda *_: {}['gone']"
     result = run("plan", TINY, prelude=broken)
     assert result.status == 1
     assert "Traceback" in result.err

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from command import Result, run, run_all
 
 import numbaconv
-from numbaconv import parallel
+from numbaconv import parallel, planner
 from numbaconv.algorithms import ALGORITHMS
+from numbaconv.cli.plan import plan_report
 from numbaconv.machine import this_machine
-from numbaconv.planner import allowed, plan_problem
+from numbaconv.networks import Layer, load, with_options
+from numbaconv.planner import allowed, fitting, plan_problem
 from numbaconv.problem import ConvProblem
 
 DENSE, DEPTHWISE = "mb1ic8ih10oc8kh3ph1", "g8mb1ic8ih10oc8kh3ph1"
@@ -26,6 +29,8 @@ def results() -> dict[str, Result]:
         "plan depthwise": ["plan", DEPTHWISE],
         "plan changing": ["plan", DENSE, "--changing-weight", "--accuracy", "strict", "--dtype", "float64", "--json"],
         "plan nothing": ["plan", "mb0ic8ih10oc8kh3"],
+        "plan network": ["plan", "vgg16", "--batch", "2"],
+        "plan network --json": ["plan", "vgg16", DENSE, "--batch", "2", "--json"],
         "bench": ["bench", f'{DENSE}n"dense"', f'{DEPTHWISE}n"depthwise"'],
         "bench --json": ["bench", DENSE, DEPTHWISE, "--json", "--threads", "1"],
         "verify": ["verify", DENSE, DEPTHWISE, "--dtype", "float64"],
@@ -58,7 +63,7 @@ def test_plan_gives_a_time_or_a_reason_for_every_algorithm(results: dict[str, Re
 
 def test_plan_says_settings_workspace_and_time(results: dict[str, Result]) -> None:
     plan = plan_problem(ConvProblem.parse(DENSE, constant_weight=True), threads=1)
-    report = results["plan --json"].json
+    [report] = results["plan --json"].json["layers"]
     assert report["algorithm"] == plan.algorithm.name
     assert report["settings"] == plan.settings._asdict()
     assert report["workspace_bytes"] == plan.workspace_nbytes
@@ -74,12 +79,44 @@ def test_plan_says_settings_workspace_and_time(results: dict[str, Result]) -> No
 def test_plan_options_reach_the_problem(results: dict[str, Result]) -> None:
     report = results["plan changing"].json
     assert (report["constant_weight"], report["accuracy"], report["dtype"]) == (False, "strict", "float64")
-    reasons = {option["algorithm"]: option["not_applicable"] for option in report["options"]}
+    reasons = {option["algorithm"]: option["not_applicable"] for option in report["layers"][0]["options"]}
     assert "strict" in reasons["winograd"]
 
 
 def test_plan_without_an_image(results: dict[str, Result]) -> None:
     assert "tasks      0" in results["plan nothing"].out
+
+
+def test_plan_of_a_network(results: dict[str, Result]) -> None:
+    """A plan for each of its layers, under the layer's name."""
+    layers = with_options(load("vgg16"), batch=2)
+    report, text = results["plan network --json"].json, results["plan network"].out
+    assert [layer["name"] for layer in report["layers"]] == [*[layer.name for layer in layers], ""]
+    assert [layer["descriptor"] for layer in report["layers"][:-1]] == [str(layer.problem) for layer in layers]
+    for layer in layers:
+        times = f", {layer.count} times" if layer.count > 1 else ""
+        assert f"{layer.name}{times}\nplan for {layer.problem} float32" in text
+    assert text.count("reference ") == len(layers)
+
+
+def test_estimates_are_those_of_a_plan_without_wisdom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of as many candidates; here of one, so that more would be better for some algorithm."""
+    monkeypatch.setattr(planner, "_ESTIMATED", 1)
+    layer = Layer("", ConvProblem.parse("mb1ic256ih28oc256oh14kh3sh2ph1"))
+    unmeasured = plan_problem(layer.problem)
+    assert unmeasured.times != fitting(layer.problem, unmeasured.threads, allowed(layer.problem))[0].times
+    known = replace(unmeasured, origin="measure", times=dict.fromkeys(unmeasured.times, 1e-3))
+    for of_unmeasured, of_known in zip(
+        plan_report(layer, unmeasured)["options"], plan_report(layer, known)["options"], strict=True
+    ):
+        assert of_known["estimated_seconds"] == of_unmeasured["estimated_seconds"]
+        assert of_known["not_applicable"] == of_unmeasured["not_applicable"]
+        assert of_known["measured_seconds"] == (None if of_known["not_applicable"] else 1e-3)
+
+
+def test_bench_refuses_an_effort_before_it_measures_anything() -> None:
+    blind = "import sys, numbaconv.cli\nsys.modules['numbaconv.cli.bench'].measured_peak = None"
+    run("bench", DENSE, "--effort", "hard", prelude=blind).assert_refused("effort", "hard")
 
 
 def test_bench_times_every_algorithm_that_applies(results: dict[str, Result]) -> None:

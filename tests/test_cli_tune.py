@@ -93,7 +93,7 @@ def _check_report(report: dict[str, Any], kept: list[wisdom.Record]) -> None:
 
 def test_later_processes_use_what_was_measured(network: Path) -> None:
     run("tune", network, "--threads", 1)
-    plan = run("plan", BODY, "--threads", 1, "--json").json
+    [plan] = run("plan", BODY, "--threads", 1, "--json").json["layers"]
     assert plan["origin"] == "measure"
     timed = {option["algorithm"] for option in plan["options"] if option["measured_seconds"] is not None}
     assert timed == set(allowed(ConvProblem.parse(BODY)))

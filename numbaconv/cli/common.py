@@ -62,8 +62,9 @@ def use_threads(threads: int | None) -> int:
 
 
 def load_layers(
-    sources: Iterable[str], *, batch: int | None, dtype: str, accuracy: str | None, constant_weight: bool = True
-) -> list[Layer]:
+    sources: Iterable[str], *, batch: int | None, dtype: str, accuracy: str | None, constant_weight: bool = True,
+    may_be_empty: bool = False,
+) -> list[Layer]:  # fmt: skip
     """The distinct convolutions of the sources in order, refused where there is nothing to compute."""
     found: list[Layer] = []
     for source in sources:
@@ -73,7 +74,7 @@ def load_layers(
             raise ValueError(f"{source}: expected a text file of descriptors") from None
     layers = networks.with_options(found, batch=batch, dtype=dtype, constant_weight=constant_weight)
     for layer in layers:
-        if layer.problem.batch == 0:
+        if layer.problem.batch == 0 and not may_be_empty:
             raise ValueError(f"batch: expected at least 1 image to compute, got {layer.problem}")
     return layers
 

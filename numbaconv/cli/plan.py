@@ -1,4 +1,4 @@
-"""``numbaconv plan``: how one convolution is computed, and why not otherwise."""
+"""``numbaconv plan``: how convolutions are computed, and why not otherwise."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ from typing import Annotated, Any
 
 import typer
 
-from numbaconv.algorithms import ALGORITHMS
+from numbaconv.cli import interruption
 from numbaconv.cli.common import (
     Accuracy,
     AsJson,
+    Batch,
     ConstantWeight,
     Dtype,
+    Sources,
     Threads,
+    load_layers,
     new_table,
     print_json,
     print_table,
     say,
     use_threads,
 )
+from numbaconv.networks import Layer
 from numbaconv.plan import Plan, format_seconds
-from numbaconv.planner import plan_problem
-from numbaconv.problem import ConvProblem
+from numbaconv.planner import allowed, estimated, plan_problem
 
 
 def plan(
-    descriptor: Annotated[str, typer.Argument(metavar="DESCRIPTOR", help="The convolution.", show_default=False)],
+    sources: Sources,
+    batch: Batch = None,
     dtype: Dtype = "float32",
     threads: Threads = None,
     accuracy: Accuracy = None,
@@ -35,31 +39,40 @@ def plan(
     constant_weight: ConstantWeight = True,
     as_json: AsJson = False,
 ) -> None:
-    """Explain how a convolution is computed: every algorithm's time, or the reason why it does not apply.
+    """Explain how convolutions are computed: every algorithm's time, or the reason why it does not apply.
 
     Times come from the cost model, or are measured where wisdom has them or the effort asks for it.
 
     Example: numbaconv plan mb1ic64ih56oc64kh3ph1
     """
-    problem = ConvProblem.parse(descriptor, dtype=dtype, accuracy=accuracy, constant_weight=constant_weight)
-    use_threads(threads)
-    found = plan_problem(problem, effort=effort)
-    report = plan_report(found)
+    layers = load_layers(
+        sources, batch=batch, dtype=dtype, accuracy=accuracy, constant_weight=constant_weight, may_be_empty=True
+    )
+    count = use_threads(threads)
+    reports = []
+    for layer in layers:
+        interruption.raise_if_pressed()
+        found = plan_problem(layer.problem, effort=effort)
+        reports.append(plan_report(layer, found))
+        if not as_json:
+            _print_plan(found, reports[-1], first=len(reports) == 1)
     if as_json:
-        print_json(report)
-    else:
-        _print_plan(found, report)
+        problem = layers[0].problem
+        of = {"dtype": problem.dtype, "threads": count, "accuracy": problem.accuracy}
+        print_json({**of, "constant_weight": constant_weight, "layers": reports})
 
 
-def plan_report(plan: Plan) -> dict[str, Any]:
-    """A plan and its alternatives as JSON has them and the table shows them."""
-    problem, estimated = plan.problem, plan.origin == "estimate"
+def plan_report(layer: Layer, plan: Plan) -> dict[str, Any]:
+    """A plan and its alternatives as JSON has them and the table shows them.
+
+    The estimate of an algorithm is the one that a plan without wisdom would show.
+    """
+    problem, unmeasured = plan.problem, plan.origin == "estimate"
+    estimates = (plan if unmeasured else estimated(problem, plan.threads, allowed(problem))).times
     return {
+        "name": layer.name,
         "descriptor": str(problem),
-        "dtype": problem.dtype,
-        "threads": plan.threads,
-        "accuracy": problem.accuracy,
-        "constant_weight": problem.constant_weight,
+        "count": layer.count,
         "algorithm": plan.algorithm.name,
         "settings": plan.settings._asdict(),
         "tasks": plan.schedule.tasks,
@@ -71,33 +84,26 @@ def plan_report(plan: Plan) -> dict[str, Any]:
         "options": [
             {
                 "algorithm": option.algorithm,
-                "estimated_seconds": option.seconds if estimated else _estimate(plan, option.algorithm),
-                "measured_seconds": None if estimated else option.seconds,
-                "not_applicable": ALGORITHMS[option.algorithm].applicable(problem),
+                "estimated_seconds": estimates.get(option.algorithm),
+                "measured_seconds": None if unmeasured else option.seconds,
+                "not_applicable": option.reason,
             }
             for option in plan.options
         ],
     }
 
 
-def _estimate(plan: Plan, name: str) -> float | None:
-    """The cost model's time of an algorithm beside which that of a measured plan is shown."""
-    row, problem, machine, threads = ALGORITHMS[name], plan.problem, plan.machine, plan.threads
-    if row.applicable(problem) is not None:
-        return None
-    candidates = row.candidates(problem, machine, threads)
-    return min(row.estimate(problem, settings, machine, threads) for settings in candidates)
-
-
-def _print_plan(plan: Plan, report: dict[str, Any]) -> None:
-    # The table has the alternatives.
-    say("\n".join(line for line in str(plan).splitlines() if not line.startswith("  not ")))
+def _print_plan(plan: Plan, report: dict[str, Any], *, first: bool) -> None:
+    if not first:
+        say("")
+    if report["name"]:
+        say(report["name"] + (f", {report['count']} times" if report["count"] > 1 else ""))
+    say(plan.summary())
     measured = report["origin"] != "estimate"
     times = {"estimate": "number"} | ({"measured": "number"} if measured else {})
     table = new_table({"algorithm": "word", **times, "": "text"})
     for option in report["options"]:
         chosen = "chosen" if option["algorithm"] == report["algorithm"] else ""
         cells = [option["estimated_seconds"], *([option["measured_seconds"]] if measured else [])]
-        reason = option["not_applicable"]
-        table.add_row(option["algorithm"], *map(format_seconds, cells), reason or chosen)
+        table.add_row(option["algorithm"], *map(format_seconds, cells), option["not_applicable"] or chosen)
     print_table(table)
