@@ -35,6 +35,7 @@ from numbaconv.peak import measured_peak
 from numbaconv.plan import Plan, format_seconds
 from numbaconv.planner import allowed, plan_problem
 from numbaconv.timing import Timing
+from numbaconv.wisdom import check_effort
 
 
 def bench(
@@ -56,6 +57,7 @@ def bench(
 
     Example: numbaconv bench mb1ic64ih56oc64kh3ph1 --threads 1
     """
+    check_effort(effort)
     layers = load_layers(sources, batch=batch, dtype=dtype, accuracy=accuracy, constant_weight=constant_weight)
     count = use_threads(threads)
     with LayerProgress(len(layers)) as progress:
