@@ -13,6 +13,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def save(path: str | os.PathLike[str] | None = None) -> Path:
     Raises
     ------
     OSError
-        If it cannot be written, or holds anything but wisdom, which would be lost.
+        If it cannot be written, as in a folder that is not there, or holds anything but wisdom, which would be lost.
 
     Examples
     --------
@@ -172,6 +173,8 @@ def save(path: str | os.PathLike[str] | None = None) -> Path:
     'machine-room.jsonl'
     """
     target = default_path() if path is None else Path(path)
+    if path is not None:
+        check_target(target)
     _write(target, records())
     return target
 
@@ -263,9 +266,20 @@ def _foreign(path: Path, lines: list[int]) -> OSError:
     )
 
 
-def _locked(path: Path) -> filelock.BaseFileLock:
-    """What other processes wait for that write this file."""
-    return filelock.FileLock(f"{path}.lock", timeout=10)
+def _locked(path: Path) -> AbstractContextManager[object]:
+    """What other processes wait for that write this file, whose folder is made if it is the user's wisdom file.
+
+    That one's lock lies beside it, for all who share it. In other folders a lock would be litter: one in the cache
+    folder serves them all; where that cannot be written, files are whole, but two writers at once keep one's records.
+    """
+    if path == Path(os.path.realpath(default_path())):
+        _make_folder(path.parent)
+        return filelock.FileLock(f"{path}.lock", timeout=10)
+    try:
+        _make_folder(user_cache_dir())
+    except OSError:
+        return nullcontext()
+    return filelock.FileLock(user_cache_dir() / "export.lock", timeout=10)
 
 
 def _read(path: Path) -> list[Record]:
@@ -296,19 +310,25 @@ def held(path: Path) -> list[Record]:
 
 
 def check_target(path: Path) -> None:
-    """Make the folder of a file that wisdom is to be written to, or refuse it.
+    """Refuse a file that wisdom cannot be written to.
 
     Raises
     ------
     OSError
-        If it cannot be written, or as `held`.
+        If its folder is missing or cannot be written, or as `held`.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
     held(path)
-    _make_folder(path.parent)
+    _check_writable(path.parent)
 
 
 def _make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
+    _check_writable(path)
+
+
+def _check_writable(path: Path) -> None:
     if not os.access(path, os.W_OK):
         raise PermissionError(f"{path}: wisdom cannot be written there")
 
@@ -317,7 +337,6 @@ def _write(path: Path, additions: Iterable[Record]) -> None:
     """Merge records into a file that other processes may be writing too, and replace it in one step."""
     path = Path(os.path.realpath(path))
     check_replaceable(path)
-    _make_folder(path.parent)
     with _locked(path):
         merged = _Memory()
         merged.merge(held(path))

@@ -84,6 +84,9 @@ def _refusals(folder: Path) -> dict[tuple[str, ...], list[str]]:
         ("wisdom", "import", "empty.txt"): ["empty.txt", "found none"],
         ("wisdom", "export", "folder"): ["folder"],
         ("wisdom", "export", "notes.txt"): ["notes.txt", "something else"],
+        ("wisdom", "export", "missing/copy.jsonl"): ["missing/copy.jsonl", "no folder missing"],
+        ("wisdom", "export", "copy.jsonl"): ["nothing to export", "wisdom.jsonl"],
+        ("tune", TINY, "--save", "missing/copy.jsonl"): ["no folder missing"],
         ("wisdom", "clear"): ["--yes"],
     }
 
@@ -94,6 +97,7 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
     for words, result in zip(refusals.values(), run_all(list(refusals)), strict=True):
         result.assert_refused(*words)
     assert (tmp_path / "notes.txt").read_text() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "empty.txt", "binary.txt", "notes.txt"}
 
 
 def test_a_mistake_of_ours_is_not_taken_for_bad_input() -> None:

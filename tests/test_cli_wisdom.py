@@ -40,6 +40,7 @@ def test_show() -> None:
 
 def test_export_clear_import(tmp_path: Path) -> None:
     copy = tmp_path / "new" / "copy.jsonl"
+    copy.parent.mkdir()
     exported, cleared, empty, imported = (
         run(*command)
         for command in (
@@ -55,6 +56,7 @@ def test_export_clear_import(tmp_path: Path) -> None:
     assert "2 records read" in imported.out
     assert [wisdom.Record(**json.loads(line)) for line in copy.read_text().splitlines()] == [RECORD, FOREIGN]
     assert wisdom.default_path().read_text() == copy.read_text()
+    assert list(copy.parent.iterdir()) == [copy]
 
 
 def test_import_says_what_it_skips(tmp_path: Path) -> None:

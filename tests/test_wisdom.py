@@ -234,22 +234,52 @@ def test_place_that_cannot_be_written(place: str, tmp_path: Path) -> None:
     assert python(IN_VAIN, NUMBACONV_WISDOM=str(path)) == "1 True {'RuntimeWarning'}"
 
 
-def test_two_writers_lose_nothing(user_file: Path) -> None:
-    """Processes that remember at the same time."""
-    program = "\n".join(
-        [
-            "import sys, numbaconv as nc",
-            "from numbaconv import wisdom",
-            "first = int(sys.argv[1])",
-            f"record = wisdom.{RECORD!r}",
-            "from dataclasses import replace",
-            "for i in range(first, first + 25):",
-            "    wisdom.remember(replace(record, problem=str(i)))",
-        ]
-    )
-    writers = [subprocess.Popen([sys.executable, "-W", "error", "-c", program, str(first)]) for first in (0, 25)]
+@pytest.mark.parametrize("way", ["one user's file", "exports"])
+def test_two_writers_lose_nothing(way: str, tmp_path: Path) -> None:
+    """Processes that remember at the same time, or that export what they remember to one file."""
+    program = f"""
+import sys
+from dataclasses import replace
+from pathlib import Path
+from numbaconv import wisdom
+record = wisdom.{RECORD!r}
+for i in range(int(sys.argv[1]), int(sys.argv[1]) + 25):
+    wisdom.remember(replace(record, problem=str(i)))
+    if Path("exports").exists():
+        wisdom.save("exports/both")
+"""
+    both = tmp_path / "exports" / "both" if way == "exports" else tmp_path / "user"
+    if way == "exports":
+        both.parent.mkdir()
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", program, str(first)],
+            env={**os.environ, "NUMBACONV_WISDOM": f"user{first}" if way == "exports" else "user"},
+        )
+        for first in (0, 25)
+    ]
     assert [writer.wait(120) for writer in writers] == [0, 0]
-    assert {line["problem"] for line in lines(user_file)} == set(map(str, range(50)))
+    assert {line["problem"] for line in lines(both)} == set(map(str, range(50)))
+
+
+def test_nothing_is_left_beside_an_export(tmp_path: Path) -> None:
+    wisdom.remember(RECORD)
+    (tmp_path / "exports").mkdir()
+    copy = wisdom.save(tmp_path / "exports" / "copy.jsonl")
+    assert list((tmp_path / "exports").iterdir()) == [copy]
+
+
+def test_export_without_a_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NUMBACONV_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    wisdom.remember(RECORD)
+    assert lines(wisdom.save(tmp_path / "copy.jsonl")) == [asdict(RECORD)]
+
+
+def test_export_to_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*typo"):
+        wisdom.save(tmp_path / "typo" / "copy.jsonl")
+    assert not (tmp_path / "typo").exists()
 
 
 def test_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

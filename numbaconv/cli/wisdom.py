@@ -62,7 +62,10 @@ def export_wisdom(path: Target) -> None:
     Example: numbaconv wisdom export machine-room.jsonl
     """
     wisdom.check_target(path)
-    say(f"{plural(len(wisdom.records()), 'record')} written to {wisdom.save(path)}")
+    count = len(wisdom.records())
+    if not count:
+        raise ValueError(f"nothing to export: there is no wisdom in {wisdom.default_path()} (tune keeps some)")
+    say(f"{plural(count, 'record')} written to {wisdom.save(path)}")
 
 
 @wisdom_app.command("import")
