@@ -194,9 +194,7 @@ def measured(problem: ConvProblem, threads: int, effort: str, table: dict[str, A
         fastest[name] = min(time, fastest.get(name, math.inf))
     if table.keys() == allowed(problem).keys() and problem.workspace_limit >= WORKSPACE_LIMIT:
         wisdom.remember(
-            wisdom.Record(
-                str(problem), problem.dtype, problem.constant_weight, problem.accuracy, threads,
-                wisdom.machine_fingerprint(), effort, best.algorithm.name, best.settings._asdict(), seconds, fastest,
-            )
+            problem, threads, effort=effort, algorithm=best.algorithm.name, settings=best.settings._asdict(),
+            seconds=seconds, measured=fastest,
         )  # fmt: skip
     return replace(best, seconds=seconds, origin=effort, times=fastest)

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import filelock
 
@@ -31,6 +32,24 @@ EFFORTS = ("estimate", "measure", "exhaustive")
 def check_effort(effort: str) -> None:
     if effort not in EFFORTS:
         raise ValueError(f"effort: expected one of {', '.join(EFFORTS)}, got {effort!r}")
+
+
+class Key(NamedTuple):
+    """What a record is found by: the first of its fields."""
+
+    problem: str
+    dtype: str
+    constant_weight: bool
+    accuracy: str
+    threads: int
+    machine: str
+
+
+def _key(problem: ConvProblem, threads: int) -> Key:
+    """Where what is known of a problem on this machine with so many threads is found."""
+    return Key(
+        str(problem), problem.dtype, problem.constant_weight, problem.accuracy, threads, machine_fingerprint()
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,8 +82,8 @@ class Record:
             raise ValueError("not a wisdom record")
 
     @property
-    def key(self) -> tuple[object, ...]:
-        return self.problem, self.dtype, self.constant_weight, self.accuracy, self.threads, self.machine
+    def key(self) -> Key:
+        return Key(*(getattr(self, name) for name in Key._fields))
 
 
 @functools.cache
@@ -82,13 +101,13 @@ class _Memory:
     """The records of this process; the user's file is read when they are first asked for."""
 
     def __init__(self) -> None:
-        self.records: dict[tuple[object, ...], Record] = {}
+        self.records: dict[Key, Record] = {}
         self.loaded = False
         #: Grows with every change, so that plans made before it can be told from those after.
         self.generation = 0
         self.lock = threading.RLock()
 
-    def all(self) -> dict[tuple[object, ...], Record]:
+    def all(self) -> dict[Key, Record]:
         with self.lock:
             if not self.loaded:
                 self.loaded = True
@@ -125,12 +144,7 @@ def generation() -> int:
 def lookup(problem: ConvProblem, threads: int) -> Record | None:
     """What is known of a problem on this machine with so many threads."""
     known = _memory.all()
-    if not known:
-        return None
-    key = (
-        str(problem), problem.dtype, problem.constant_weight, problem.accuracy, threads, machine_fingerprint()
-    )  # fmt: skip
-    return known.get(key)
+    return known.get(_key(problem, threads)) if known else None
 
 
 def records() -> list[Record]:
@@ -138,7 +152,15 @@ def records() -> list[Record]:
     return list(_memory.all().values())
 
 
-def remember(record: Record) -> None:
+def remember(
+    problem: ConvProblem, threads: int, *, effort: str, algorithm: str, settings: dict[str, int], seconds: float,
+    measured: dict[str, float],
+) -> None:  # fmt: skip
+    """Keep what was measured here: the best algorithm for a problem, its settings, and the seconds of each."""
+    keep(Record(*_key(problem, threads), effort, algorithm, settings, seconds, measured))
+
+
+def keep(record: Record) -> None:
     """Keep a measurement in memory and in the user's wisdom file; a file that cannot be written is warned of."""
     _memory.all()
     _memory.merge([record])

@@ -204,10 +204,10 @@ def test_measuring_in_earnest(tmp_path: Path) -> None:
 def test_wisdom_of_another_matter_is_not_used(changes: dict[str, Any]) -> None:
     """Of another machine, another problem, or of settings that are none of the algorithm's."""
     known = record(PROBLEM, "direct")
-    wisdom.remember(known)
+    wisdom.keep(known)
     assert plan_problem(PROBLEM).origin == "measure"
     wisdom.clear()
-    wisdom.remember(replace(known, **changes))
+    wisdom.keep(replace(known, **changes))
     assert plan_problem(PROBLEM).origin == "estimate"
 
 
@@ -219,7 +219,7 @@ def test_absurd_blocks_are_slow_at_most(algorithm: str, size: int) -> None:
     problem = ConvProblem.parse(text, accuracy="fast")
     known = record(problem, algorithm)
     blocks = {name: size for name in known.settings if name.startswith("block_")}
-    wisdom.remember(replace(known, settings=known.settings | blocks))
+    wisdom.keep(replace(known, settings=known.settings | blocks))
     planned = plan_problem(problem)
     x, w, bias = operands(problem)
     assert planned.workspace_nbytes < 1 << 30

@@ -55,10 +55,28 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_remembered_at_once_on_disk(user_file: Path) -> None:
-    wisdom.remember(RECORD)
+    wisdom.keep(RECORD)
     assert wisdom.records() == [RECORD]
     assert lines(user_file) == [asdict(RECORD)]
     assert python("print(wisdom.records())") == repr([RECORD])
+
+
+def test_what_is_remembered_of_a_problem_is_found_again(user_file: Path) -> None:
+    """Under the fields that the file has, too."""
+    problem = ConvProblem.parse("mb1ic4ih8oc4kh3", dtype="float64", constant_weight=True, accuracy="strict")
+    wisdom.remember(
+        problem, 3, effort="exhaustive", algorithm="direct", settings={"mr": 6}, seconds=1.0, measured={"direct": 1.0}
+    )
+    [record] = wisdom.records()
+    assert wisdom.lookup(problem, 3) == record == Record(
+        str(problem), "float64", True, "strict", 3, wisdom.machine_fingerprint(), "exhaustive", "direct", {"mr": 6},
+        1.0, {"direct": 1.0},
+    )  # fmt: skip
+    assert record.key == tuple(asdict(record).values())[: len(record.key)]
+    assert lines(user_file) == [asdict(record)]
+    for other in (replace(problem, dtype="float32"), replace(problem, constant_weight=False)):
+        assert wisdom.lookup(other, 3) is None
+    assert wisdom.lookup(problem, 2) is None
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -70,7 +88,7 @@ def test_every_candidate_can_be_kept(name: str, tmp_path: Path) -> None:
         if row.applicable(problem) is None:
             settings = next(iter(row.candidates(problem, this_machine(), 2)))
             kept.append(replace(RECORD, problem=text, algorithm=name, settings=settings._asdict()))
-            wisdom.remember(kept[-1])
+            wisdom.keep(kept[-1])
     assert kept
     file = wisdom.save(tmp_path / "kept.jsonl")
     wisdom.clear()
@@ -82,11 +100,11 @@ def test_save_load_clear(user_file: Path, tmp_path: Path) -> None:
     """Saving adds to what a file holds; loading is for this process; clearing is for the user's file too."""
     others = tmp_path / "others.jsonl"
     first, second = variants(2)
-    wisdom.remember(first)
+    wisdom.keep(first)
     assert wisdom.save(others) == others
     wisdom.clear()
     assert (wisdom.records(), user_file.exists()) == ([], False)
-    wisdom.remember(second)
+    wisdom.keep(second)
     assert wisdom.save(str(others)) == others
     assert lines(others) == [asdict(first), asdict(second)]
     assert wisdom.load(others) == 2
@@ -111,13 +129,13 @@ def test_loading_what_is_not_there(tmp_path: Path) -> None:
         ("exhaustive", "measure", "known"),
     ],
 )
-@pytest.mark.parametrize("way", ["remember", "load"])
+@pytest.mark.parametrize("way", ["keep", "load"])
 def test_more_effort_wins(known: str, newer: str, winner: str, way: str, user_file: Path, tmp_path: Path) -> None:
     """And the newer of equal ones, in memory and on disk."""
     records = {"known": replace(RECORD, effort=known), "newer": replace(RECORD, effort=newer, seconds=2.0)}
-    wisdom.remember(records["known"])
-    if way == "remember":
-        wisdom.remember(records["newer"])
+    wisdom.keep(records["known"])
+    if way == "keep":
+        wisdom.keep(records["newer"])
     else:
         (tmp_path / "other").write_text(json.dumps(asdict(records["newer"])))
         assert wisdom.load(tmp_path / "other") == 1
@@ -129,7 +147,7 @@ def test_more_effort_wins(known: str, newer: str, winner: str, way: str, user_fi
 def test_generation_tells_of_every_change(tmp_path: Path) -> None:
     seen = [wisdom.generation()]
     for change in (
-        lambda: wisdom.remember(RECORD),
+        lambda: wisdom.keep(RECORD),
         lambda: wisdom.load(wisdom.save(tmp_path / "copy")),
         lambda: wisdom.clear(),
     ):
@@ -185,7 +203,7 @@ def test_a_user_file_of_something_else_is_left_alone(user_file: Path) -> None:
     user_file.parent.mkdir(exist_ok=True)
     user_file.write_text("my notes\n")
     with pytest.warns(RuntimeWarning, match="is not kept on disk: .* holds something else"):
-        wisdom.remember(RECORD)
+        wisdom.keep(RECORD)
     with pytest.raises(FileExistsError, match="holds something else"):
         wisdom.clear()
     assert user_file.read_text() == "my notes\n"
@@ -216,7 +234,7 @@ import numpy as np
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     nc.conv2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, 2, 2)))
-    wisdom.remember(wisdom.{RECORD!r})
+    wisdom.keep(wisdom.{RECORD!r})
 said = any("wisdom is not kept on disk" in str(warning.message) for warning in caught)
 print(len(wisdom.records()), said, {{warning.category.__name__ for warning in caught}})
 """
@@ -244,7 +262,7 @@ from pathlib import Path
 from numbaconv import wisdom
 record = wisdom.{RECORD!r}
 for i in range(int(sys.argv[1]), int(sys.argv[1]) + 25):
-    wisdom.remember(replace(record, problem=str(i)))
+    wisdom.keep(replace(record, problem=str(i)))
     if Path("exports").exists():
         wisdom.save("exports/both")
 """
@@ -263,7 +281,7 @@ for i in range(int(sys.argv[1]), int(sys.argv[1]) + 25):
 
 
 def test_nothing_is_left_beside_an_export(tmp_path: Path) -> None:
-    wisdom.remember(RECORD)
+    wisdom.keep(RECORD)
     (tmp_path / "exports").mkdir()
     copy = wisdom.save(tmp_path / "exports" / "copy.jsonl")
     assert list((tmp_path / "exports").iterdir()) == [copy]
@@ -272,7 +290,7 @@ def test_nothing_is_left_beside_an_export(tmp_path: Path) -> None:
 def test_export_without_a_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("NUMBACONV_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    wisdom.remember(RECORD)
+    wisdom.keep(RECORD)
     assert lines(wisdom.save(tmp_path / "copy.jsonl")) == [asdict(RECORD)]
 
 
@@ -297,7 +315,7 @@ def test_a_link_to_the_user_file(user_file: Path, tmp_path: Path) -> None:
     for path in (target, user_file):
         path.parent.mkdir(exist_ok=True)
     user_file.symlink_to(target)
-    wisdom.remember(RECORD)
+    wisdom.keep(RECORD)
     assert lines(target) == [asdict(RECORD)]
     wisdom.clear()
     assert not target.exists()
