@@ -34,10 +34,12 @@ class Tuning:
 
     @property
     def done(self) -> list[Layer]:
+        """Layers with a plan for a constant weight at least, which is measured first."""
         return [layer for layer in self.layers if layer.problem in self.plans]
 
     @property
     def missing(self) -> list[Layer]:
+        """Layers that lack a plan."""
         return [layer for layer in self.layers if any(problem not in self.plans for problem in both(layer.problem))]
 
     @property

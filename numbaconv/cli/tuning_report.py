@@ -38,7 +38,7 @@ def tuning_report(tuning: Tuning, peak: float) -> Report:
         "accuracy": layers[0].problem.accuracy,
         "effort": tuning.effort,
         "peak_gflops": peak / 1e9,
-        "layers": [_layer_report(tuning, layer, peak) for layer in layers if layer.problem in tuning.plans],
+        "layers": [_layer_report(tuning, layer, peak) for layer in tuning.done],
         "total": {
             "constant_weight": _total(tuning, peak, constant=True),
             "changing_weight": _total(tuning, peak, constant=False),
