@@ -92,7 +92,7 @@ class KernelCache(_Cache):
     """Disk cache of one jitted function; every failure to read or write means a compilation, never an error."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._name = function.__qualname__
+        self._name, self._label = function.__qualname__, function.__name__
 
     @property
     def cache_path(self) -> str:
@@ -100,8 +100,7 @@ class KernelCache(_Cache):
 
     def _path(self, sig: Any) -> Path:
         key = repr((self._name, str(sig)))
-        name = self._name.split(".")[0]
-        return Path(self.cache_path) / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.pickle"
+        return Path(self.cache_path) / f"{self._label}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.pickle"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         target_context.refresh()

@@ -63,6 +63,12 @@ def test_second_process_compiles_nothing(cache: Path) -> None:
     assert [(path, path.stat().st_mtime_ns) for path in kernels(cache)] == before
 
 
+def test_files_are_named_by_their_kernels(cache: Path) -> None:
+    names = {path.name.split("-")[0] for path in kernels(cache)}
+    assert {"direct", "pack"} <= names
+    assert "_kernel" not in names
+
+
 @pytest.mark.parametrize(
     "damage",
     [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"\x00" * 100, lambda data: b"cos\nabort\n."],
@@ -70,7 +76,7 @@ def test_second_process_compiles_nothing(cache: Path) -> None:
 )
 def test_damaged_file_is_replaced(cache: Path, damage: Callable[[bytes], bytes]) -> None:
     """One kernel is compiled again, and none after that."""
-    victim = next(path for path in kernels(cache) if path.name.startswith("_kernel"))
+    victim = next(path for path in kernels(cache) if path.name.startswith("direct-"))
     victim.write_bytes(damage(victim.read_bytes()))
     assert compiled(cache) == 1
     assert compiled(cache) == 0
