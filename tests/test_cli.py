@@ -35,6 +35,13 @@ def test_help_names_every_command() -> None:
     assert all(f" {command[0]} " in _helps()[-1].out for command in COMMANDS)
 
 
+def test_help_says_how_many_images_a_descriptor_without_batch_is_of() -> None:
+    helps = dict(zip([" ".join(command) for command in [*COMMANDS, []]], _helps(), strict=True))
+    for name in ("tune", "plan", "bench", "verify"):
+        assert "without mb are of 2 images" in " ".join(helps[name].out.replace("│", " ").split())
+    assert "Without mb it is two images" in " ".join(helps[""].out.split())
+
+
 def test_version_and_no_command() -> None:
     version, nothing, short = run_all([["--version"], [], ["-h"]])
     assert version.out.startswith("numbaconv ")

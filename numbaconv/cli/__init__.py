@@ -57,7 +57,7 @@ def _options(
 
     A SOURCE of convolutions is a network (mobilenet_v2, resnet50, vgg16), a file of descriptors, or a descriptor:
     mb1ic64ih56oc64kh3ph1 is one image of 64 channels and 56 x 56 pixels, to 64 channels, with a 3 x 3 kernel and a
-    padding of 1.
+    padding of 1. Without mb it is two images, as in benchdnn, whose language this is.
 
     Example: numbaconv tune resnet50
     """

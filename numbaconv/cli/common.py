@@ -20,7 +20,11 @@ from numbaconv.problem import ConvProblem
 
 Sources = Annotated[
     list[str],
-    typer.Argument(metavar="SOURCE", help="Networks, files of descriptors, or descriptors.", show_default=False),
+    typer.Argument(
+        metavar="SOURCE",
+        help="Networks, files of descriptors, or descriptors: those without mb are of 2 images, as in benchdnn.",
+        show_default=False,
+    ),
 ]
 Batch = Annotated[
     int | None, typer.Option(metavar="N", help="Images at once, instead of what the source says.", show_default=False)
