@@ -8,7 +8,6 @@ from math import prod
 from typing import SupportsIndex
 
 from numbaconv.arguments import (
-    ITEM_SIZE,
     WORKSPACE_LIMIT,
     ActivationLike,
     Axes,
@@ -283,11 +282,6 @@ class ConvProblem:
         return self.in_channels // self.groups, self.out_channels // self.groups
 
     @property
-    def depth_multiplier(self) -> int | None:
-        """Output channels per input channel if groups == in_channels (depthwise), else None."""
-        return self.out_channels // self.in_channels if self.groups == self.in_channels else None
-
-    @property
     def flops(self) -> int:
         """Operations of the direct sum, a multiply and an add counted as two, padding included."""
         return 2 * prod(self.output_shape) * prod(self.weight_shape[1:])
@@ -296,12 +290,6 @@ class ConvProblem:
     def parameters(self) -> int:
         """Numbers in the weight and the bias."""
         return prod(self.weight_shape) + self.out_channels
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of input, weight and output together: the least that memory must move."""
-        shapes = self.input_shape, self.weight_shape, self.output_shape
-        return ITEM_SIZE[self.dtype] * sum(map(prod, shapes))
 
 
 def parse_named(

@@ -35,26 +35,19 @@ def counts(lanes: int) -> Iterator[int]:
     yield from (-(2**40), -1, *range(lanes + 1), lanes + 1, 2**31 + 1, 2**40)
 
 
-def expression(a: Any, b: Any, c: Any, scalar: Any) -> Any:
-    """The operators, with vectors, scalars of the elements' type and of others on either side."""
-    return (scalar * a - b * 2.5) + (3 - c) * (c + scalar) - (b - a) * a
-
-
 @every_kind
 def test_operators(dtype: str, lanes: int) -> None:
     """Each rounds once, as NumPy does."""
-    compiled = numba.njit(expression)
 
     @numba.njit
-    def kernel(a: Array, scalar: Any, out: Array) -> None:
-        operands = vec.load(a, 3, lanes), vec.load(a, 5, lanes), vec.load(a, 3 + lanes, lanes)
-        vec.store(compiled(*operands, scalar), out, 1)
+    def kernel(a: Array, out: Array) -> None:
+        x, y, z = vec.load(a, 3, lanes), vec.load(a, 5, lanes), vec.load(a, 3 + lanes, lanes)
+        vec.store((x - y) + (z - (y + x)), out, 1)
 
     a, out = numbers(2 * lanes + 3, dtype), Guarded(np.zeros(lanes + 1, dtype))
-    scalar = a.dtype.type(0.7)
-    kernel(in_nan(a), scalar, out.array)
-    operands = a[3 : 3 + lanes], a[5 : 5 + lanes], a[3 + lanes :]
-    np.testing.assert_array_equal(out.array, [0, *expression(*operands, scalar)])
+    kernel(in_nan(a), out.array)
+    x, y, z = a[3 : 3 + lanes], a[5 : 5 + lanes], a[3 + lanes :]
+    np.testing.assert_array_equal(out.array, [0, *((x - y) + (z - (y + x)))])
     out.check()
 
 
@@ -69,50 +62,18 @@ def every_other(typingctx: Any, a: Any, b: Any, first: Any) -> Any:
 
 
 @every_kind
-def test_rearrangements_and_scalars(dtype: str, lanes: int) -> None:
+def test_elements_and_every_other_one(dtype: str, lanes: int) -> None:
     @numba.njit
     def kernel(a: Array, out: Array) -> None:
         vec.put(out, 0, vec.get(a, 2))
-        vec.store(vec.splat(a[0], lanes), out, 1)
         low, high = vec.load(a, 1, lanes), vec.load(a, 1 + lanes, lanes)
-        vec.store(every_other(low, high, 0), out, 1 + lanes)
-        vec.store(every_other(low, high, 1), out, 1 + 2 * lanes)
+        vec.store(every_other(low, high, 0), out, 1)
+        vec.store(every_other(low, high, 1), out, 1 + lanes)
 
-    a, out = numbers(2 * lanes + 1, dtype), Guarded(np.zeros(3 * lanes + 1, dtype))
+    a, out = numbers(2 * lanes + 1, dtype), Guarded(np.zeros(2 * lanes + 1, dtype))
     kernel(in_nan(a), out.array)
-    np.testing.assert_array_equal(out.array, [a[2], *[a[0]] * lanes, *a[1::2], *a[2::2]])
+    np.testing.assert_array_equal(out.array, [a[2], *a[1::2], *a[2::2]])
     out.check()
-
-
-@every_kind
-def test_fma_rounds_once(dtype: str, lanes: int) -> None:
-    """(1 + u) ** 2 - 1 - 2 u is u ** 2, of which a rounded product leaves nothing."""
-
-    @numba.njit
-    def kernel(a: Array, out: Array) -> None:
-        one_u = vec.splat(a[0], lanes)
-        vec.store(vec.fma(one_u, one_u, vec.splat(a[1], lanes)), out, 0)
-
-    u = np.finfo(dtype).eps
-    out = np.zeros(lanes, dtype)
-    kernel(np.array([1 + u, -1 - 2 * u], dtype), out)
-    np.testing.assert_array_equal(out, np.full(lanes, u * u))
-
-
-@every_kind
-def test_clip(dtype: str, lanes: int) -> None:
-    """NaN stays, infinities go to the bounds, and bounds may be infinite or equal."""
-
-    @numba.njit
-    def kernel(a: Array, low: Any, high: Any, out: Array) -> None:
-        vec.store(vec.clip(vec.load(a, 0, lanes), low, high), out, 0)
-
-    values = np.resize(np.array([np.nan, np.inf, -np.inf, 0.5, -0.5, 3, 1], dtype), 7 * lanes)
-    for low, high in ((-1, 1), (0, np.inf), (-np.inf, np.inf), (0.5, 0.5)):
-        for a in values.reshape(-1, lanes):
-            out = np.zeros(lanes, dtype)
-            kernel(a, a.dtype.type(low), a.dtype.type(high), out)
-            np.testing.assert_array_equal(out, np.clip(a, low, high))
 
 
 @every_kind
@@ -204,7 +165,7 @@ def test_linear_transform_of_two_types_is_in_the_wider(dtype: str, to_dtype: str
     np.testing.assert_allclose(out, expected, rtol=relative, atol=4 * np.finfo(float).eps * abs(a).max())
 
 
-@pytest.mark.parametrize("operation", [lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b])
+@pytest.mark.parametrize("operation", [lambda a, b: a + b, lambda a, b: a - b])
 def test_vectors_of_other_types_do_not_mix(operation: Callable[[Any, Any], Any]) -> None:
     compiled = numba.njit(operation)
 

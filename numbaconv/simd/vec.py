@@ -1,4 +1,4 @@
-"""Operations on ``Vec``: load, store, splat, arithmetic as operators, fma, clip.
+"""Operations on ``Vec``: loads and stores, whole and in part, sums and differences as operators; and single elements.
 
 Offsets count elements from the start of a contiguous one-dimensional array; nothing is checked, and nothing
 outside the elements named is read or written. ``lanes`` must be a literal or a closure integer.
@@ -71,17 +71,6 @@ def store_first(typingctx: Any, vec: Any, a: Any, offset: Any, count: Any) -> tu
     return signature(types.void, vec, a, offset, types.int64), lower
 
 
-@intrinsic(prefer_literal=True)
-def splat(typingctx: Any, scalar: Any, lanes: Any) -> tuple[Any, Lowering]:
-    """``scalar`` (float32 or float64) in every lane."""
-    vec = Vec(scalar, lanes.literal_value)
-
-    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return emit.splat(builder, args[0], vec.lanes)
-
-    return signature(vec, scalar, lanes), lower
-
-
 @intrinsic
 def get(typingctx: Any, a: Any, offset: Any) -> tuple[Any, Lowering]:
     """The element ``a[offset]``. Numba's own indexing wraps negative offsets, which keeps LLVM from vectorising."""
@@ -104,54 +93,24 @@ def put(typingctx: Any, a: Any, offset: Any, value: Any) -> tuple[Any, Lowering]
     return signature(types.void, a, offset, a.dtype), lower
 
 
-@intrinsic
-def fma(typingctx: Any, a: Any, b: Any, c: Any) -> tuple[Any, Lowering]:
-    """``a * b + c`` of three vectors, rounded once."""
-
-    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return emit.fma(builder, a, *args)
-
-    return signature(a, a, a, a), lower
-
-
-@intrinsic
-def clip(typingctx: Any, value: Any, low: Any, high: Any) -> tuple[Any, Lowering]:
-    """``value`` between two scalars of its type; NaN stays NaN."""
-
-    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        bounds = [emit.splat(builder, bound, value.lanes) for bound in args[1:]]
-        return emit.clip(builder, args[0], *bounds)
-
-    return signature(value, value, value.dtype, value.dtype), lower
-
-
 def _binary(name: str) -> Any:
-    """An intrinsic of two vectors, or a vector and a scalar of any number type, that emits one instruction."""
+    """An intrinsic of two vectors that emits one instruction."""
 
     @intrinsic
     def operation(typingctx: Any, a: Any, b: Any) -> tuple[Any, Lowering]:
-        vec = a if isinstance(a, Vec) else b
-
         def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-            x, y = (
-                value if isinstance(kind, Vec) else emit.splat(builder, value, vec.lanes)
-                for value, kind in zip(args, sig.args, strict=True)
-            )
-            return getattr(builder, name)(x, y)
+            return getattr(builder, name)(*args)
 
-        scalar_or_vec = [kind if isinstance(kind, Vec) else vec.dtype for kind in (a, b)]
-        return signature(vec, *scalar_or_vec), lower
+        return signature(a, a, b), lower
 
     return operation
 
 
-_add, _sub, _mul = _binary("fadd"), _binary("fsub"), _binary("fmul")
+_add, _sub = _binary("fadd"), _binary("fsub")
 
 
 def _are_vectors(a: Any, b: Any) -> bool:
-    if isinstance(a, Vec) and isinstance(b, Vec):
-        return a == b
-    return (isinstance(a, Vec) and isinstance(b, types.Number)) or (isinstance(b, Vec) and isinstance(a, types.Number))
+    return isinstance(a, Vec) and a == b
 
 
 # Numba compares the signature of an overload with that of its implementation, so these have no annotations.
@@ -163,8 +122,3 @@ def _overload_add(a, b):  # type: ignore[no-untyped-def]
 @overload(operator.sub)
 def _overload_sub(a, b):  # type: ignore[no-untyped-def]
     return (lambda a, b: _sub(a, b)) if _are_vectors(a, b) else None
-
-
-@overload(operator.mul)
-def _overload_mul(a, b):  # type: ignore[no-untyped-def]
-    return (lambda a, b: _mul(a, b)) if _are_vectors(a, b) else None
