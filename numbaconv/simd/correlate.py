@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -63,7 +63,7 @@ class _Row:
     def load(self, builder: ir.IRBuilder, line: ir.Value, masks: dict[int, ir.Value]) -> dict[int, ir.Value]:
         """The vectors of the row at the pointer ``line``, by column."""
         pointers = {c: builder.gep(line, [ir.Constant(emit.I32, c)]) for c in self.columns}
-        return {c: emit.masked_load(builder, self.vec, pointer, masks[c]) for c, pointer in pointers.items()}
+        return {c: emit.load(builder, self.vec, pointer, masks[c]) for c, pointer in pointers.items()}
 
     def under_tap(self, builder: ir.IRBuilder, loaded: dict[int, ir.Value], s: int) -> list[ir.Value]:
         """What tap ``s`` sees: its vectors, sorted out of those that were loaded."""
@@ -96,7 +96,7 @@ class _Whole:
     def load(self, builder: ir.IRBuilder, lines: list[ir.Value], mask: ir.Value) -> ir.Value:
         """The rows at the pointers ``lines``, one for each part, laid end to end, in as many registers as it takes."""
         row = Vec(self.vec.dtype, self.width)
-        return emit.join(builder, [emit.masked_load(builder, row, line, mask) for line in lines])
+        return emit.join(builder, [emit.load(builder, row, line, mask) for line in lines])
 
     def under_tap(self, builder: ir.IRBuilder, loaded: ir.Value, s: int) -> list[ir.Value]:
         """What tap ``s`` sees: one vector, sorted out of the rows."""
@@ -216,11 +216,10 @@ def correlate(
         top, height, begin, end = (builder.extract_value(limits, i) for i in range(4))
         nothing = context.make_array(blank)(context, builder, zeros).data
         weights = emit.element(context, builder, w, w_array, w_start)
-        lines = []
-        for i in range(kernel.rows_seen(tile.rows)):
-            line = emit.element(context, builder, x, x_array, row)
-            lines.append(_line_or_blank(builder, line, nothing, emit.plus(builder, top, i), height))
-            row = builder.add(row, row_step)
+        rows = emit.elements(context, builder, x, x_array, row, row_step, kernel.rows_seen(tile.rows))
+        lines = [
+            _line_or_blank(builder, line, nothing, emit.plus(builder, top, i), height) for i, line in enumerate(rows)
+        ]
 
         @functools.cache
         def masks(left: int) -> dict[int, ir.Value]:
@@ -262,10 +261,7 @@ def correlate_staged(
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         value, w_array, w_start, x_array, row, row_step = args[:6]
         weights = emit.element(context, builder, w, w_array, w_start)
-        lines = []
-        for _ in range(kernel.rows_seen(tile.rows) * sw):
-            lines.append(emit.element(context, builder, x, x_array, row))
-            row = builder.add(row, row_step)
+        lines = list(emit.elements(context, builder, x, x_array, row, row_step, kernel.rows_seen(tile.rows) * sw))
         loaded: dict[tuple[int, int], list[ir.Value]] = {}
 
         def see(s: int, i: int, last: ir.Value) -> list[ir.Value]:
@@ -324,6 +320,15 @@ def correlate_whole(
     return signature(tile, *operands), lower
 
 
+def _add_tap(
+    builder: ir.IRBuilder, tile: Tile, value: ir.Value, weights: Iterable[ir.Value], pixels: list[ir.Value]
+) -> ir.Value:
+    """The tile ``value`` with a tap added that sees ``pixels``; ``weights`` points to its weight for each row."""
+    for i, weight in enumerate(weights):
+        value = emit.fma_row(builder, tile, value, i, emit.load_splat(builder, tile.vec, weight), pixels)
+    return value
+
+
 @intrinsic(prefer_literal=True)
 def add_row(
     typingctx: Any, tile: Any, w: Any, w_off: Any, ldw: Any, x: Any, x_off: Any, begin: Any, end: Any, taps: Any,
@@ -343,10 +348,8 @@ def add_row(
         for s in range(seen.taps):
             pixels = seen.under_tap(builder, loaded, s)
             weight = emit.plus(builder, w_start, s)
-            for i in range(tile.rows):
-                factor = emit.load_splat(builder, tile.vec, emit.element(context, builder, w, w_array, weight))
-                weight = builder.add(weight, w_step)
-                value = emit.fma_row(builder, tile, value, i, factor, pixels)
+            weights = emit.elements(context, builder, w, w_array, weight, w_step, tile.rows)
+            value = _add_tap(builder, tile, value, weights, pixels)
         return value
 
     return signature(tile, tile, w, w_off, ldw, x, x_off, types.int64, types.int64, taps, stride, dilation), lower
@@ -364,19 +367,12 @@ def add_row_staged(
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         value, w_array, w_start, w_step, x_array, start, row_step = args[:7]
-        phases = []
-        for _ in range(sw):
-            phases.append(emit.element(context, builder, x, x_array, start))
-            start = builder.add(start, row_step)
-        kernels = []
-        for _ in range(tile.rows):
-            kernels.append(emit.element(context, builder, w, w_array, w_start))
-            w_start = builder.add(w_start, w_step)
+        phases = list(emit.elements(context, builder, x, x_array, start, row_step, sw))
+        kernels = list(emit.elements(context, builder, w, w_array, w_start, w_step, tile.rows))
         for s in range(S):
             pixels = _staged_pixels(builder, tile, phases[s * dw % sw], s * dw // sw)
-            for i, kernel in enumerate(kernels):
-                factor = emit.load_splat(builder, tile.vec, builder.gep(kernel, [ir.Constant(emit.I32, s)]))
-                value = emit.fma_row(builder, tile, value, i, factor, pixels)
+            weights = [builder.gep(kernel, [ir.Constant(emit.I32, s)]) for kernel in kernels]
+            value = _add_tap(builder, tile, value, weights, pixels)
         return value
 
     return signature(tile, tile, w, w_off, ldw, x, x_off, ld, taps, stride, dilation), lower

@@ -5,7 +5,7 @@ Everything here takes an ``ir.IRBuilder`` and LLVM values and runs while Numba l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -25,6 +25,15 @@ def element(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Valu
     return builder.gep(data, [offset])
 
 
+def elements(
+    context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Value, offset: ir.Value, step: ir.Value, count: int
+) -> Iterator[ir.Value]:
+    """Pointers to ``count`` elements of an array, ``step`` apart, each made when it is asked for."""
+    for _ in range(count):
+        yield element(context, builder, array_type, array, offset)
+        offset = builder.add(offset, step)
+
+
 def plus(builder: ir.IRBuilder, value: ir.Value, constant: int) -> ir.Value:
     return builder.add(value, ir.Constant(value.type, constant)) if constant else value
 
@@ -39,8 +48,13 @@ def mangled(vec: Vec) -> str:
     return f"v{vec.lanes}f{8 * vec.itemsize}"
 
 
-def load(builder: ir.IRBuilder, vec: Vec, pointer: ir.Value) -> ir.Value:
-    return builder.load(builder.bitcast(pointer, vec.llvm.as_pointer()), align=vec.itemsize)
+def load(builder: ir.IRBuilder, vec: Vec, pointer: ir.Value, mask: ir.Value | None = None) -> ir.Value:
+    """Load a vector; or the lanes of the mask, and 0 in the others, whose memory is not touched."""
+    typed = builder.bitcast(pointer, vec.llvm.as_pointer())
+    if mask is None:
+        return builder.load(typed, align=vec.itemsize)
+    name = f"llvm.masked.load.{mangled(vec)}.p0"
+    return call(builder, name, vec.llvm, [typed, ir.Constant(I32, vec.itemsize), mask, ir.Constant(vec.llvm, None)])
 
 
 def store(builder: ir.IRBuilder, vec: Vec, value: ir.Value, pointer: ir.Value) -> None:
@@ -73,14 +87,6 @@ def first_lanes(builder: ir.IRBuilder, vec: Vec, count: ir.Value) -> ir.Value:
 def between(builder: ir.IRBuilder, vec: Vec, begin: ir.Value, end: ir.Value) -> ir.Value:
     """Mask of the lanes from ``begin`` to ``end - 1``."""
     return builder.and_(builder.not_(first_lanes(builder, vec, begin)), first_lanes(builder, vec, end))
-
-
-def masked_load(builder: ir.IRBuilder, vec: Vec, pointer: ir.Value, mask: ir.Value) -> ir.Value:
-    """Load the lanes of the mask, 0 in the others, whose memory is not touched."""
-    typed = builder.bitcast(pointer, vec.llvm.as_pointer())
-    name = f"llvm.masked.load.{mangled(vec)}.p0"
-    align = ir.Constant(I32, vec.itemsize)
-    return call(builder, name, vec.llvm, [typed, align, mask, ir.Constant(vec.llvm, None)])
 
 
 def masked_store(builder: ir.IRBuilder, vec: Vec, value: ir.Value, pointer: ir.Value, mask: ir.Value) -> None:

@@ -75,22 +75,13 @@ def _inner(tile: Tile, a: Any, b: Any, masked: bool) -> Lowering:
         value, a_array, a_row, a_step, b_array, b_off, b_step, last = args[:8]
         mask = emit.first_lanes(builder, tile.vec, args[8]) if masked else None
 
-        def vector(kind: Any, array: ir.Value, offset: ir.Value) -> ir.Value:
-            pointer = emit.element(context, builder, kind, array, offset)
-            return (
-                emit.load(builder, tile.vec, pointer)
-                if mask is None
-                else emit.masked_load(builder, tile.vec, pointer, mask)
-            )
-
-        rows = []
-        for _ in range(tile.rows):
-            rows.append(vector(a, a_array, a_row))
-            a_row = builder.add(a_row, a_step)
+        pointers = emit.elements(context, builder, a, a_array, a_row, a_step, tile.rows)
+        rows = [emit.load(builder, tile.vec, pointer, mask) for pointer in pointers]
         for j in range(tile.vectors):
             number = ir.Constant(last.type, j)
             number = builder.select(builder.icmp_signed("<", number, last), number, last)
-            column = vector(b, b_array, builder.add(b_off, builder.mul(number, b_step)))
+            pointer = emit.element(context, builder, b, b_array, builder.add(b_off, builder.mul(number, b_step)))
+            column = emit.load(builder, tile.vec, pointer, mask)
             for i, row in enumerate(rows):
                 k = tile.index(i, j)
                 total = emit.fma(builder, tile.vec, row, column, builder.extract_value(value, k))
@@ -168,10 +159,8 @@ def add_to_rows(typingctx: Any, tile: Any, a: Any, offset: Any, step: Any) -> tu
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         value, array, start, row_step = args
-        splats = []
-        for _ in range(tile.rows):
-            splats.append(emit.load_splat(builder, tile.vec, emit.element(context, builder, a, array, start)))
-            start = builder.add(start, row_step)
+        pointers = emit.elements(context, builder, a, array, start, row_step, tile.rows)
+        splats = [emit.load_splat(builder, tile.vec, pointer) for pointer in pointers]
         return _for_each_register(builder, tile, value, lambda reg, i, j: builder.fadd(reg, splats[i]))
 
     return signature(tile, tile, a, offset, step), lower
@@ -187,7 +176,7 @@ def add_to_columns(typingctx: Any, tile: Any, a: Any, offset: Any, count: Any) -
         for j in range(tile.vectors):
             pointer = emit.element(context, builder, a, array, emit.plus(builder, start, j * tile.vec.lanes))
             mask = emit.first_lanes(builder, tile.vec, emit.plus(builder, n, -j * tile.vec.lanes))
-            vectors.append(emit.masked_load(builder, tile.vec, pointer, mask))
+            vectors.append(emit.load(builder, tile.vec, pointer, mask))
         return _for_each_register(builder, tile, value, lambda reg, i, j: builder.fadd(reg, vectors[j]))
 
     return signature(tile, tile, a, offset, types.int64), lower

@@ -6,7 +6,7 @@ threads may write neighbouring parts at the same time and a page end may follow 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -19,24 +19,42 @@ from numbaconv.simd.types import Tile
 from numbaconv.simd.vec import Lowering
 
 
+def _row_pointers(
+    context: Any, builder: ir.IRBuilder, tile: Tile, a: Any, array: ir.Value, row: ir.Value, step: ir.Value
+) -> Iterator[Iterator[ir.Value]]:
+    """Where the registers of each row of a tile lie, those of the first row from ``array[row]`` on."""
+    for _ in range(tile.rows):
+        offsets = (emit.plus(builder, row, j * tile.vec.lanes) for j in range(tile.vectors))
+        yield (emit.element(context, builder, a, array, offset) for offset in offsets)
+        row = builder.add(row, step)
+
+
+def _column_masks(builder: ir.IRBuilder, tile: Tile, count: ir.Value) -> list[ir.Value]:
+    return [
+        emit.first_lanes(builder, tile.vec, emit.plus(builder, count, -j * tile.vec.lanes)) for j in range(tile.vectors)
+    ]
+
+
+def _load(tile: Tile, a: Any, masked: bool) -> Lowering:
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        masks = _column_masks(builder, tile, args[3]) if masked else [None] * tile.vectors
+        value = ir.Constant(tile.llvm, ir.Undefined)
+        for i, pointers in enumerate(_row_pointers(context, builder, tile, a, *args[:3])):
+            for j, pointer in enumerate(pointers):
+                loaded = emit.load(builder, tile.vec, pointer, masks[j])
+                value = builder.insert_value(value, loaded, tile.index(i, j))
+        return value
+
+    return lower
+
+
 @intrinsic(prefer_literal=True)
 def load_tile(
     typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any, vectors: Any, lanes: Any
 ) -> tuple[Any, Lowering]:
     """A tile read from ``a``, whole."""
     tile = Tile(a.dtype, lanes.literal_value, rows.literal_value, vectors.literal_value)
-
-    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        array, row, row_step = args[:3]
-        value = ir.Constant(tile.llvm, ir.Undefined)
-        for i in range(tile.rows):
-            for j in range(tile.vectors):
-                pointer = emit.element(context, builder, a, array, emit.plus(builder, row, j * tile.vec.lanes))
-                value = builder.insert_value(value, emit.load(builder, tile.vec, pointer), tile.index(i, j))
-            row = builder.add(row, row_step)
-        return value
-
-    return signature(tile, a, offset, ld, rows, vectors, lanes), lower
+    return signature(tile, a, offset, ld, rows, vectors, lanes), _load(tile, a, masked=False)
 
 
 #: For the level of `prefetch_rows`: into the first cache, of this core alone, since it will be written.
@@ -53,12 +71,10 @@ def prefetch_rows(typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any, level
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         array, row, row_step = args[:3]
-        for _ in range(rows.literal_value):
-            pointer = emit.element(context, builder, a, array, row)
-            nearness = 4 - max(1, level.literal_value)
-            flags = [ir.Constant(emit.I32, flag) for flag in (int(writes), nearness, 1)]
+        nearness = 4 - max(1, level.literal_value)
+        flags = [ir.Constant(emit.I32, flag) for flag in (int(writes), nearness, 1)]
+        for pointer in emit.elements(context, builder, a, array, row, row_step, rows.literal_value):
             emit.call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *flags])
-            row = builder.add(row, row_step)
         return context.get_dummy_value()
 
     return signature(types.void, a, offset, ld, rows, level), lower
@@ -66,12 +82,9 @@ def prefetch_rows(typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any, level
 
 def _store_whole(store: Callable[..., None], tile: Any, a: Any, offset: Any, ld: Any) -> tuple[Any, Lowering]:
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        value, array, row, row_step = args
-        for i in range(tile.rows):
-            for j in range(tile.vectors):
-                pointer = emit.element(context, builder, a, array, emit.plus(builder, row, j * tile.vec.lanes))
-                store(builder, tile.vec, builder.extract_value(value, tile.index(i, j)), pointer)
-            row = builder.add(row, row_step)
+        for i, pointers in enumerate(_row_pointers(context, builder, tile, a, *args[1:])):
+            for j, pointer in enumerate(pointers):
+                store(builder, tile.vec, builder.extract_value(args[0], tile.index(i, j)), pointer)
         return context.get_dummy_value()
 
     return signature(types.void, tile, a, offset, ld), lower
@@ -106,32 +119,13 @@ def fence(typingctx: Any) -> tuple[Any, Lowering]:
     return signature(types.void), lower
 
 
-def _column_masks(builder: ir.IRBuilder, tile: Tile, count: ir.Value) -> list[ir.Value]:
-    return [
-        emit.first_lanes(builder, tile.vec, emit.plus(builder, count, -j * tile.vec.lanes)) for j in range(tile.vectors)
-    ]
-
-
 @intrinsic(prefer_literal=True)
 def load_columns(
     typingctx: Any, a: Any, offset: Any, ld: Any, columns: Any, rows: Any, vectors: Any, lanes: Any
 ) -> tuple[Any, Lowering]:
     """A tile of which only the first ``columns`` columns are read; 0 in the others."""
     tile = Tile(a.dtype, lanes.literal_value, rows.literal_value, vectors.literal_value)
-
-    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        array, row, row_step, count = args[:4]
-        masks = _column_masks(builder, tile, count)
-        value = ir.Constant(tile.llvm, ir.Undefined)
-        for i in range(tile.rows):
-            for j in range(tile.vectors):
-                pointer = emit.element(context, builder, a, array, emit.plus(builder, row, j * tile.vec.lanes))
-                loaded = emit.masked_load(builder, tile.vec, pointer, masks[j])
-                value = builder.insert_value(value, loaded, tile.index(i, j))
-            row = builder.add(row, row_step)
-        return value
-
-    return signature(tile, a, offset, ld, types.int64, rows, vectors, lanes), lower
+    return signature(tile, a, offset, ld, types.int64, rows, vectors, lanes), _load(tile, a, masked=True)
 
 
 @intrinsic(prefer_literal=True)
@@ -146,28 +140,24 @@ def load_block(
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         array, row, row_step, last, count = args[:5]
-        pointers = []
-        for _ in range(tile.rows):
-            pointers.append(emit.element(context, builder, a, array, row))
-            row = builder.add(row, row_step)
+        pointers = list(emit.elements(context, builder, a, array, row, row_step, tile.rows))
 
-        def loaded(load: Callable[[int], ir.Value]) -> tuple[ir.Value, ir.Block]:
+        def loaded(masks: Sequence[ir.Value | None]) -> tuple[ir.Value, ir.Block]:
             value = ir.Constant(tile.llvm, ir.Undefined)
-            for i in range(tile.rows):
-                value = builder.insert_value(value, load(i), i)
+            for i, pointer in enumerate(pointers):
+                value = builder.insert_value(value, emit.load(builder, tile.vec, pointer, masks[i]), i)
             return value, builder.block
 
         full = ir.Constant(last.type, tile.rows)
         everything = builder.and_(builder.icmp_signed(">=", last, full), builder.icmp_signed(">=", count, full))
         with builder.if_else(everything) as (whole, part):
             with whole:
-                ways = [loaded(lambda i: emit.load(builder, tile.vec, pointers[i]))]
+                ways = [loaded([None] * tile.rows)]
             with part:
                 inside = emit.first_lanes(builder, tile.vec, count)
                 nothing = ir.Constant(inside.type, None)
                 rows_on = [builder.icmp_signed(">", last, ir.Constant(last.type, i)) for i in range(tile.rows)]
-                masks = [builder.select(on, inside, nothing) for on in rows_on]
-                ways.append(loaded(lambda i: emit.masked_load(builder, tile.vec, pointers[i], masks[i])))
+                ways.append(loaded([builder.select(on, inside, nothing) for on in rows_on]))
         result = builder.phi(tile.llvm)
         for way in ways:
             result.add_incoming(*way)
@@ -184,27 +174,16 @@ def load_even(
 
     Only the first ``columns`` columns are read, with the elements between them; the others are 0.
     """
-    tile = Tile(a.dtype, lanes.literal_value, rows.literal_value, 1)
+    tile, read = (Tile(a.dtype, lanes.literal_value, rows.literal_value, vectors) for vectors in (1, 2))
+    even = list(range(0, 2 * tile.vec.lanes, 2))
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        array, row, row_step, count = args[:4]
-        width = tile.vec.lanes
-        span = emit.plus(builder, builder.add(count, count), -1)
-        masks = [emit.first_lanes(builder, tile.vec, emit.plus(builder, span, -j * width)) for j in range(2)]
-        even = list(range(0, 2 * width, 2))
+        span = emit.plus(builder, builder.add(args[3], args[3]), -1)
+        masks = _column_masks(builder, read, span)
         value = ir.Constant(tile.llvm, ir.Undefined)
-        for i in range(tile.rows):
-            halves = [
-                emit.masked_load(
-                    builder,
-                    tile.vec,
-                    emit.element(context, builder, a, array, emit.plus(builder, row, j * width)),
-                    masks[j],
-                )
-                for j in range(2)
-            ]
-            value = builder.insert_value(value, emit.shuffle(builder, halves[0], halves[1], even), i)
-            row = builder.add(row, row_step)
+        for i, pointers in enumerate(_row_pointers(context, builder, read, a, *args[:3])):
+            first, second = (emit.load(builder, tile.vec, *each) for each in zip(pointers, masks, strict=True))
+            value = builder.insert_value(value, emit.shuffle(builder, first, second, even), i)
         return value
 
     return signature(tile, a, offset, ld, types.int64, rows, lanes), lower
@@ -225,11 +204,10 @@ def load_phases(
         vectors = []
         for v in range(0, tile.rows * tile.vec.lanes, tile.vec.lanes):
             pointer = emit.element(context, builder, a, array, emit.plus(builder, start, v))
-            if whole.literal_value:
-                vectors.append(emit.load(builder, tile.vec, pointer))
-            else:
+            mask = None
+            if not whole.literal_value:
                 mask = emit.between(builder, tile.vec, emit.plus(builder, first, -v), emit.plus(builder, last, -v))
-                vectors.append(emit.masked_load(builder, tile.vec, pointer, mask))
+            vectors.append(emit.load(builder, tile.vec, pointer, mask))
         value = ir.Constant(tile.llvm, ir.Undefined)
         for i in range(tile.rows):
             value = builder.insert_value(value, emit.every(builder, vectors, i, tile.rows, tile.vec.lanes), i)
@@ -245,18 +223,15 @@ def store_part(
     """Write rows ``first_row`` to ``end_row - 1``, and of these the first ``columns`` columns."""
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        value, array, row, row_step, first, end, count = args
+        first, end, count = args[4:]
         masks = _column_masks(builder, tile, count)
-        for i in range(tile.rows):
+        for i, pointers in enumerate(_row_pointers(context, builder, tile, a, *args[1:4])):
             number = ir.Constant(first.type, i)
             inside = builder.and_(builder.icmp_signed("<=", first, number), builder.icmp_signed(">", end, number))
             with builder.if_then(inside):
-                for j in range(tile.vectors):
-                    offset_j = emit.plus(builder, row, j * tile.vec.lanes)
-                    pointer = emit.element(context, builder, a, array, offset_j)
-                    register = builder.extract_value(value, tile.index(i, j))
+                for j, pointer in enumerate(pointers):
+                    register = builder.extract_value(args[0], tile.index(i, j))
                     emit.masked_store(builder, tile.vec, register, pointer, masks[j])
-            row = builder.add(row, row_step)
         return context.get_dummy_value()
 
     return signature(types.void, tile, a, offset, ld, types.int64, types.int64, types.int64), lower

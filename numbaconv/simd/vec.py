@@ -41,7 +41,7 @@ def load_between(typingctx: Any, a: Any, offset: Any, begin: Any, end: Any, lane
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         array, start, first, last, _ = args
         pointer = emit.element(context, builder, a, array, start)
-        return emit.masked_load(builder, vec, pointer, emit.between(builder, vec, first, last))
+        return emit.load(builder, vec, pointer, emit.between(builder, vec, first, last))
 
     return signature(vec, a, offset, types.int64, types.int64, lanes), lower
 
