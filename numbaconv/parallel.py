@@ -7,6 +7,7 @@ there is none, Numba's threading layer runs the call as one parallel loop.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import os
@@ -14,7 +15,6 @@ import sys
 import sysconfig
 import threading
 from pathlib import Path
-from typing import Any
 
 import numba
 import numpy as np
@@ -99,29 +99,32 @@ if hasattr(os, "register_at_fork"):
 atexit.register(lambda: _team.dismiss())
 
 
-def drive(*args: Any) -> None:
-    """Run a kernel's tasks on as many threads as ``workspaces`` has rows; safe from any thread and after a fork.
+def drive(
+    address: int, tasks: int, x: Array, w: Array, bias: Array, y: Array, workspaces: Array, geometry: Array
+) -> None:
+    """Run the tasks of the kernel at ``address``, 0 to ``tasks - 1``, on as many threads as ``workspaces`` has rows.
 
-    Of Numba's layers GNU OpenMP kills a forked child that starts a parallel region, and the pool of the work queue does
-    not survive the fork, so there the serial twin runs; the work queue also aborts when two Python threads enter
-    at once, so they take turns. TBB, which is a requirement wherever it has wheels, needs neither.
+    Safe from any thread and after a fork. Of Numba's layers GNU OpenMP kills a forked child that starts a parallel
+    region, and the pool of the work queue does not survive the fork, so there the serial twin runs; the work queue also
+    aborts when two Python threads enter at once, so they take turns. TBB, which is a requirement wherever it has
+    wheels, needs neither.
     """
-    if len(args[6]) == 1:
-        drive_serial(*args)
-    elif not (_team.available and _team.lead(*args)):
-        _drive_by_layer(*args)
+    if len(workspaces) == 1:
+        drive_serial(address, tasks, x, w, bias, y, workspaces, geometry)
+    elif not (_team.available and _team.lead(address, tasks, x, w, bias, y, workspaces, geometry)):
+        _drive_by_layer(address, tasks, x, w, bias, y, workspaces, geometry)
 
 
-def _drive_by_layer(*args: Any) -> None:
+def _drive_by_layer(
+    address: int, tasks: int, x: Array, w: Array, bias: Array, y: Array, workspaces: Array, geometry: Array
+) -> None:
     # On one core a layer gains nothing; and a TBB that a thread had started there, before the process forked, let it
     # hang at its end, one time in five.
     if _forked_with_layer in ("omp", "workqueue") or _CORES == 1:
-        drive_serial(*args)
-    elif threading_layer() == "workqueue":
-        with _entry_lock:
-            _drive_parallel(*args)
-    else:
-        _drive_parallel(*args)
+        drive_serial(address, tasks, x, w, bias, y, workspaces, geometry)
+        return
+    with _entry_lock if threading_layer() == "workqueue" else contextlib.nullcontext():
+        _drive_parallel(address, tasks, x, w, bias, y, workspaces, geometry)
 
 
 def get_num_threads() -> int:

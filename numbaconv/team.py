@@ -222,19 +222,21 @@ class Team:
     #: Whether this system has what a team is made of: POSIX threads.
     available = os.name == "posix"
 
-    def lead(self, *call: Any) -> bool:
-        """Run a call, or return False at once if another thread leads one."""
+    def lead(
+        self, address: int, tasks: int, x: Array, w: Array, bias: Array, y: Array, workspaces: Array, geometry: Array
+    ) -> bool:
+        """Run a call, as `parallel.drive` does, or return False at once if another thread leads one."""
         if not self._leading.acquire(blocking=False):
             return False
         try:
-            while len(self._workers) + 1 < len(call[6]):
+            while len(self._workers) + 1 < len(workspaces):
                 worker = len(self._workers) + 1
                 like = (np.empty(0, np.float32), np.empty(0, np.float64), np.empty(0, GEOMETRY))
                 thread = threading.Thread(
                     target=_serve, args=(self._state, worker, *like), name=f"numbaconv-{worker}", daemon=True
                 )
                 self._start(thread)
-            _lead(self._state, *call)
+            _lead(self._state, address, tasks, x, w, bias, y, workspaces, geometry)
         finally:
             self._leading.release()
         return True
