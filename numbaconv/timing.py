@@ -11,7 +11,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 #: A turn calls its function until it has taken this long: enough that the clock's own noise is below 1 %.
 _TURN_SECONDS = 2e-3
-#: A function this slow is called once, and that is its measurement.
+#: A function this slow is called twice, and the second call is its measurement.
 _SLOW_SECONDS = 0.1
 
 #: Rounds, unless a caller wants more.
@@ -29,9 +29,9 @@ class Timing(NamedTuple):
 
 
 def time_in_turn(functions: Mapping[Key, Callable[[], object]], *, rounds: int = ROUNDS) -> dict[Key, Timing]:
-    """Time each function in each round, after a call that is not measured unless it was slow.
+    """Time each function in each round, after a call that is not measured; but a slow one by its second call alone.
 
-    That call brings back to the caches what the turns of others drove out: without it, of plans for 512 to 2048
+    The call before brings back to the caches what the turns of others drove out: without it, of plans for 512 to 2048
     channels at 7 x 7 the one that takes 0.61 ms was measured faster than the one that takes 0.44.
 
     Examples

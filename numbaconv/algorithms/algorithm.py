@@ -88,7 +88,8 @@ class Algorithm:
         (problem, settings, machine) -> `Schedule`. Right for a candidate's tile with any positive block sizes, so
         that wisdom of other origin can be slow but not wrong.
     kernel : callable
-        (problem, settings, lanes) -> the jitted kernel; the same one for all sizes of image.
+        (problem, settings, lanes) -> the jitted kernel: one of a few. Image sizes may choose among them, but are
+        never compiled in.
     packing : callable
         (problem, settings, machine) -> `Packing`, or None where the weight is used as it is.
     error_bound : callable

@@ -146,7 +146,7 @@ def channels_last_stager(lanes: int) -> Dispatcher:
         x: Array, plane: int, start: int, height: int, width: int, top: int, row_step: int, left: int,
         column_step: int, C: int, pitch: int, rows: int, columns: int, out: Array, out_start: int,
     ) -> None:  # fmt: skip
-        """Write ``out[out_start:]`` as [rows][columns][C], zeros where the input has none.
+        """Write ``out[out_start:]`` as [rows][columns][pitch], C of each pitch, zeros where the input has none.
 
         Row i is input row ``top + i * row_step`` of ``height``, column j input column ``left + j * column_step``
         of ``width``; channel c begins at ``x[start + c * plane]``. Reads the input's elements only. Rows of a single

@@ -1,4 +1,4 @@
-"""LLVM instructions behind the SIMD operations: what the intrinsics of ``vec`` and ``tile`` are written in.
+"""LLVM instructions behind the SIMD operations: what the intrinsics of this package are written in.
 
 Everything here takes an ``ir.IRBuilder`` and LLVM values and runs while Numba lowers a kernel.
 """

@@ -1,4 +1,6 @@
-"""Operations on ``Tile``, a matrix of registers: the whole vocabulary of the microkernels.
+"""Operations on ``Tile``, a matrix of registers: products, sums, biases and bounds.
+
+`tile_memory` moves tiles to and from memory, `correlate` sums over the taps of a kernel.
 
 A tile of ``rows`` by ``vectors`` holds element (i, j) of a product in row ``i``, lane ``j % lanes`` of vector
 ``j // lanes``. Offsets and leading dimensions count elements of contiguous one-dimensional arrays; nothing is
