@@ -12,11 +12,11 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.typing.templates import signature
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
 from numbaconv.arguments import Axes
 from numbaconv.problem import ConvProblem
-from numbaconv.runtime import Dispatcher, jit
+from numbaconv.runtime import Array, shared
 
 #: Letters of the literature. ``C`` and ``K`` count channels of one group. D H W: input, T R S: kernel, O P Q: output;
 #: ``stride_w``, ``dilation_w`` and ``pad_w`` (zeros before the first column) likewise for d and h.
@@ -25,7 +25,8 @@ _PROBLEM = (
     *("stride_d", "stride_h", "stride_w", "dilation_d", "dilation_h", "dilation_w", "pad_d", "pad_h", "pad_w"),
 )
 #: How an algorithm cuts the problem into tasks: their number along groups, output depth, rows, columns and channels,
-#: and the sizes of its blocks, whose units its settings define. ``pitch`` is the distance of staged pixels.
+#: and the sizes of its blocks, whose units its settings define. ``pitch`` is a distance of what is staged: of pixels,
+#: rows or planes, as the algorithm says.
 _BLOCKS = (
     "tasks_g",
     "tasks_o",
@@ -103,7 +104,7 @@ def channels_as_depth(problem: ConvProblem) -> ConvProblem:
     )  # fmt: skip
 
 
-def geometry(problem: ConvProblem, **blocks: int) -> np.ndarray[Any, Any]:
+def geometry(problem: ConvProblem, **blocks: int) -> Array:
     """The record of a problem, as an array of one element; blocks that are not named are 1."""
     in_size, out_size = spatial(problem)
     G = problem.groups
@@ -117,7 +118,8 @@ def geometry(problem: ConvProblem, **blocks: int) -> np.ndarray[Any, Any]:
     return np.array([values], GEOMETRY)
 
 
-def _locate(task: int, g: Any) -> tuple[int, int, int, int, int, int]:
+@shared
+def locate(task: int, g: Any) -> tuple[int, int, int, int, int, int]:
     """Numbers (n, g, o, p, q, k) of a task along each way of cutting, k fastest."""
     k = task % g.tasks_k
     rest = task // g.tasks_k
@@ -130,30 +132,23 @@ def _locate(task: int, g: Any) -> tuple[int, int, int, int, int, int]:
     return rest // g.tasks_g, rest % g.tasks_g, o, p, q, k
 
 
-#: Jitted, for kernels to call.
-locate: Dispatcher = jit(_locate)
-
-
-@register_jitable(error_model="numpy")
+@shared
 def pixel_place(pixel: int, g: Any) -> tuple[int, int, int]:
-    """Place (o, p, q) of an output pixel that is counted flat; kernels call it."""
+    """Place (o, p, q) of an output pixel that is counted flat."""
     row = pixel // g.Q
     return row // g.P, row % g.P, pixel % g.Q
 
 
-@register_jitable(error_model="numpy")
+@shared
 def steps_inside(first: int, step: int, count: int, size: int) -> tuple[int, int]:
-    """First step i of ``count``, and the one after the last, with ``first + i * step`` from 0 to ``size - 1``.
-
-    Kernels call it, too.
-    """
+    """First step i of ``count``, and the one after the last, with ``first + i * step`` from 0 to ``size - 1``."""
     begin = min(count, max(0, (step - 1 - first) // step))
     return begin, max(begin, min(count, (size - 1 - first) // step + 1))
 
 
-@register_jitable
+@shared
 def inputs_seen(outputs: int, stride: int, taps: int, dilation: int) -> int:
-    """Inputs along an axis, from the first to the last that so many neighbouring outputs see; kernels call it, too."""
+    """Inputs along an axis, from the first to the last that so many neighbouring outputs see."""
     return (outputs - 1) * stride + (taps - 1) * dilation + 1
 
 

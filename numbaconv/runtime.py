@@ -17,7 +17,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.typing.templates import signature
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from numbaconv.jitcache import KernelCache, named_apart
 
@@ -34,6 +34,10 @@ def jit(function: Callable[..., Any], **options: Any) -> Dispatcher:
     dispatcher = numba.njit(nogil=True, error_model="numpy", **options)(kernel)
     dispatcher._cache = KernelCache(kernel)
     return dispatcher
+
+
+#: Decorates functions for Python and kernels alike: compiled into the kernels that call them, with their error model.
+shared = register_jitable(error_model="numpy")
 
 
 @functools.cache
