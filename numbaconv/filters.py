@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from numbaconv.arrays import Array
 from numbaconv.functional import conv2d
-
-Array = np.ndarray[Any, Any]
 
 #: Ways to continue a picture beyond its border, and what `numpy.pad` calls them.
 BORDERS = {"edge": "edge", "reflect": "reflect", "zero": "constant"}

@@ -6,17 +6,13 @@ import functools
 import os
 from typing import Any, SupportsIndex
 
-import numpy as np
-
 from numbaconv import parallel, wisdom
 from numbaconv.arguments import ActivationLike, AxesLike, batched_shape, check_weight_axes, frozen
-from numbaconv.arrays import DTYPE_NAMES, as_operand
+from numbaconv.arrays import DTYPE_NAMES, Array, as_operand
 from numbaconv.padding import PaddingLike
 from numbaconv.plan import Plan
 from numbaconv.planner import plan_problem
 from numbaconv.problem import ConvProblem
-
-Array = np.ndarray[Any, Any]
 
 
 def conv2d(

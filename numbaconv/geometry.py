@@ -15,8 +15,9 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
 from numbaconv.arguments import Axes
+from numbaconv.arrays import Array
 from numbaconv.problem import ConvProblem
-from numbaconv.runtime import Array, shared
+from numbaconv.runtime import shared
 
 #: Letters of the literature. ``C`` and ``K`` count channels of one group. D H W: input, T R S: kernel, O P Q: output;
 #: ``stride_w``, ``dilation_w`` and ``pad_w`` (zeros before the first column) likewise for d and h.

@@ -22,7 +22,8 @@ from numba import prange
 from numba.np.ufunc import parallel as numba_parallel
 
 from numbaconv.arguments import as_int
-from numbaconv.runtime import Array, jit, run_tasks
+from numbaconv.arrays import Array
+from numbaconv.runtime import jit, run_tasks
 from numbaconv.team import Team
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
 from numbaconv import parallel, runtime
+from numbaconv.arrays import Array
 from numbaconv.geometry import GEOMETRY
 from numbaconv.machine import this_machine
 from numbaconv.runtime import Dispatcher, jit
@@ -15,8 +15,6 @@ from numbaconv.simd.tile import rank1, zeros
 from numbaconv.simd.tile_memory import store_tile
 from numbaconv.timing import time_in_turn
 from numbaconv.workspace import aligned_empty
-
-Array = np.ndarray[Any, Any]
 
 #: A tile that neither spills nor waits: 12 accumulators are 1.5 times what 4 cycles and 2 ports need.
 _MR, _NV = 6, 2

@@ -19,10 +19,10 @@ from numba.core import types
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic, register_jitable
 
+from numbaconv.arrays import Array
 from numbaconv.jitcache import KernelCache, named_apart
 
 Dispatcher = Any
-Array = np.ndarray[Any, Any]
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Dispatcher:

@@ -22,8 +22,9 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
+from numbaconv.arrays import Array
 from numbaconv.geometry import GEOMETRY
-from numbaconv.runtime import Array, fetch_add, jit, run_tasks
+from numbaconv.runtime import fetch_add, jit, run_tasks
 
 #: Words of ``state`` that several threads write, each on two cache lines of its own, since lines come in pairs.
 _GENERATION, _ACTIVE, _NEXT, _SLEEPERS, _QUIT, _MUTEX, _CONDITION = range(0, 7 * 16, 16)

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS
+from numbaconv.arrays import Array
 from numbaconv.plan import Plan
 from numbaconv.planner import plan_problem
 from numbaconv.problem import ConvProblem
-
-Array = np.ndarray[Any, Any]
 
 #: Largest `relative_error` of an algorithm that sums the very products of the definition, in whatever order. Of that in
 #: float64 the reference, which sums one product after the other, has half: 5e-15 with 4608 products.

@@ -10,13 +10,11 @@ import functools
 import os
 import threading
 from bisect import bisect_left
-from typing import Any
 
 import numpy as np
 
 from numbaconv.arguments import ITEM_SIZE
-
-Array = np.ndarray[Any, Any]
+from numbaconv.arrays import Array
 
 #: Bytes of a cache line.
 LINE = 64

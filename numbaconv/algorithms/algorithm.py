@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
+from numbaconv.arrays import Array as Array  # the algorithms take it from here
 from numbaconv.geometry import geometry
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher
-
-Array = np.ndarray[Any, Any]
 
 #: Largest error in float32, max |y - y64| / max |y64|, of the algorithms that each accuracy lets in.
 ERROR_BOUNDS = {"strict": 2e-6, "default": 4e-6, "fast": 2e-5}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
-
-import numpy as np
 
 from numbaconv.arguments import ITEM_SIZE
+from numbaconv.arrays import Array
 from numbaconv.geometry import ceil_div, inputs_seen, pixel_place, read, spatial, steps_inside
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -22,8 +20,6 @@ from numbaconv.simd.tile_memory import (
 )
 from numbaconv.simd.vec import get, load_between, put, store_first
 from numbaconv.workspace import LINE
-
-Array = np.ndarray[Any, Any]
 
 #: Output columns of a block that `phases_stager` stages, at most.
 STAGED_COLUMNS = 1024
