@@ -71,7 +71,7 @@ def check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
 
 
 def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: dict[str, Array]) -> Array:
-    """``out`` as an array that the result may be written to while the inputs are read."""
+    """``out`` as a plain array that the result may be written to while the inputs, given as callers do, are read."""
     if type(out) is not np.ndarray:
         if not isinstance(out, np.ndarray):
             raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
@@ -82,10 +82,13 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs:
     check_shape("out", out, shape)
     if not out.flags.writeable:
         raise ValueError("out: expected a writeable array, got a read-only one")
+    repeated = 0 in out.strides and any(n > 1 and not step for n, step in zip(shape, out.strides, strict=True))
+    if repeated and out.size:
+        raise ValueError(f"out: expected elements of their own memory, got strides {out.strides} for shape {shape}")
     for name, array in inputs.items():
         if np.may_share_memory(out, array) and _overlap(out, array):
             raise ValueError(f"out: expected memory of its own, got an array that overlaps {name}")
-    return out
+    return np.asarray(out)
 
 
 def _overlap(a: Array, b: Array) -> bool:

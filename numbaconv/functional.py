@@ -164,7 +164,7 @@ def _convolve(
         plan = _plan(*operands, *options, *rest)
     except (TypeError, ValueError):  # said of what was given
         plan = _plan.__wrapped__(*operands, *given, *rest)
-    return plan.convolve(x, w, bias, out, unbatched=unbatched)
+    return plan.convolve(x, w, bias, out, {"input": input, "weight": weight}, unbatched=unbatched)
 
 
 #: Types of options that need no spelling.

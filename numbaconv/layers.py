@@ -121,7 +121,7 @@ class _Conv:
         if x.dtype != self._weight.dtype:
             raise TypeError(f"input: expected {self._weight.dtype.name} as the weight is, got {x.dtype.name}")
         plan, prepared = self._planned(x.shape)
-        return plan.apply(x, self._weight, self._bias, out, prepared, x.ndim == self.axes + 1, {"input": x})
+        return plan.apply(x, self._weight, self._bias, out, prepared, x.ndim == self.axes + 1, {"input": input})
 
     def plan(self, input_shape: tuple[int, ...]) -> Plan:
         """The plan with which an input of this shape is computed."""

@@ -102,33 +102,36 @@ class Plan:
             raise TypeError(f"input: expected {dtype.name} as planned, got {x.dtype.name}")
         check_shape("input", x, self.problem.input_shape)
         check_shape("weight", w, self.problem.weight_shape)
+        apart = {"input": input, "weight": weight}
         if not self.problem.constant_weight:
-            return self.convolve(x, w, bias, out)
+            return self.convolve(x, w, bias, out, apart)
         # Looked at once: another thread may put its own weight there at any time.
         kept = self._constant[0] if self._constant else None
         if kept is None or kept[0] is not weight:
             check_same_type("weight", w, dtype)
             kept = weight, self.prepare(w)
             self._constant[:] = [kept]
-        return self.convolve(x, w, bias, out, prepared=kept[1])
+        return self.convolve(x, w, bias, out, apart, prepared=kept[1])
 
     def convolve(
-        self, x: Array, w: Array, bias: object, out: object, prepared: Array | None = None, unbatched: bool = False
-    ) -> Array:
+        self, x: Array, w: Array, bias: Array | None, out: Array | None, apart: dict[str, Array],
+        prepared: Array | None = None, unbatched: bool = False,
+    ) -> Array:  # fmt: skip
         """Check what shapes do not tell, and compute; ``x`` and ``w`` are operands of the planned shapes.
 
-        With ``unbatched``, ``out`` and the result lack the batch axis.
+        ``out`` must not overlap the bias nor the arrays ``apart``: the operands as the caller has them, of which ``x``
+        and ``w`` may be copies. With ``unbatched``, ``out`` and the result lack the batch axis.
         """
         check_same_type("weight", w, x.dtype)
         if bias is None:
-            return self.apply(x, w, self._zero_bias, out, prepared, unbatched, {"input": x, "weight": w})
+            return self.apply(x, w, self._zero_bias, out, prepared, unbatched, apart)
         b = as_operand("bias", bias)
         check_same_type("bias", b, x.dtype)
         check_shape("bias", b, (self.problem.out_channels,))
-        return self.apply(x, w, b, out, prepared, unbatched, {"input": x, "weight": w, "bias": b})
+        return self.apply(x, w, b, out, prepared, unbatched, {**apart, "bias": bias})
 
     def apply(
-        self, x: Array, w: Array, b: Array, out: object, prepared: Array | None, unbatched: bool,
+        self, x: Array, w: Array, b: Array, out: Array | None, prepared: Array | None, unbatched: bool,
         apart: dict[str, Array],
     ) -> Array:  # fmt: skip
         """Compute on operands that have been checked, all but ``out``, which must not overlap those named ``apart``."""
@@ -139,7 +142,7 @@ class Plan:
             self.run(x.ravel(), w if prepared is not None else w.ravel(), b, flat.ravel(), prepared)
         if flat is not y:
             y[...] = flat
-        return y
+        return y if out is None else out
 
     def run(self, x: Array, w: Array, bias: Array, y: Array, prepared: Array | None = None) -> None:
         """Run the kernel on flat arrays; nothing is checked. ``prepared`` is what `prepare` made of the weight."""

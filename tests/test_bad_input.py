@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,58 @@ def test_out_overlaps(shared: str, view: str) -> None:
     out = {"itself": whole[:8], "reversed": whole[7::-1], "shifted": whole[size - 1 : size + 7]}[view]
     with pytest.raises(ValueError, match=f"out: expected memory of its own, got an array that overlaps {shared}"):
         nc.conv2d(**memory, out=out.reshape(1, 2, 2, 2))
+
+
+def strided(array: Array) -> Array:
+    return np.repeat(array, 2, axis=-1)[..., ::2]
+
+
+def unaligned(array: Array) -> Array:
+    memory = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    memory[...] = array
+    return memory
+
+
+#: Operands that are read as copies, whose own memory is as little for the result as that of others.
+COPIED: dict[str, Callable[[Array], Array]] = {
+    "strided": strided,
+    "Fortran order": np.asfortranarray,
+    "unaligned": unaligned,
+    "byte order": lambda array: array.astype(array.dtype.newbyteorder()),
+}
+CALLS: dict[str, Callable[..., Array]] = {
+    "function": nc.conv2d,
+    "layer": lambda input, weight, bias, out: nc.Conv2d(weight, bias)(input, out=out),
+    "plan": lambda input, weight, bias, out: nc.plan(input.shape, weight.shape)(input, weight, bias, out=out),
+    "plan of a constant weight": lambda input, weight, bias, out: nc.plan(
+        input.shape, weight.shape, constant_weight=True
+    )(input, weight, bias, out=out),
+}
+
+
+@pytest.mark.parametrize("shared", ["input", "weight", "bias"])
+@pytest.mark.parametrize("copied", COPIED)
+@pytest.mark.parametrize("call", CALLS)
+def test_out_overlaps_an_operand_that_is_copied(call: str, copied: str, shared: str) -> None:
+    if call == "layer" and shared != "input":
+        pytest.skip("a layer has copies of these")
+    operands = {"input": ones(4, 4, 1, 1), "weight": ones(4, 4, 1, 1), "bias": ones(4)}
+    array = operands[shared] = COPIED[copied](operands[shared])
+    before = array.copy()
+    out = array.view(array.dtype.newbyteorder("=")).reshape(-1, 4, 1, 1)
+    assert np.shares_memory(out, array)
+    operands["input"] = operands["input"][: len(out)]
+    with pytest.raises(ValueError, match=f"out: expected memory of its own, got an array that overlaps {shared}"):
+        CALLS[call](**operands, out=out)
+    np.testing.assert_array_equal(array, before)
+
+
+def test_out_overlaps_itself() -> None:
+    out = np.lib.stride_tricks.as_strided(ones(16), (1, 6, 4, 4), (64, 0, 16, 4))
+    with pytest.raises(ValueError, match=r"out: expected elements of their own .* \(64, 0, 16, 4\) for shape"):
+        nc.conv2d(X, W, out=out)
+    one_channel = np.lib.stride_tricks.as_strided(ones(16), (1, 1, 4, 4), (64, 0, 16, 4))
+    assert nc.conv2d(X, W[:1], out=one_channel) is one_channel
 
 
 @pytest.mark.parametrize(

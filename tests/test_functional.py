@@ -173,6 +173,19 @@ def test_out(x: Array, kind: str) -> None:
         assert np.isnan(np.delete(out.base, np.s_[1::3], axis=-1)).all()
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_matrices() -> None:
+    """Which stay of two axes whatever is done to them; one is returned as it is."""
+    nc.set_num_threads(1)
+    x, w = integers((4, 9), "float32"), integers((3, 4, 2), "float32", 1)
+    y = nc.conv1d(x, w)
+    for order in ("C", "F"):
+        out = np.matrix(np.zeros(y.shape, y.dtype, order=order), copy=False)
+        assert nc.conv1d(np.matrix(x), w, out=out) is out
+        np.testing.assert_array_equal(out, y)
+    assert type(nc.conv1d(np.matrix(x), w)) is np.ndarray
+
+
 def test_out_may_share_an_input_s_memory_without_overlap() -> None:
     """Even and odd columns of one array: interleaved, with no element in common."""
     memory = integers((1, 1, 6, 16), "float32")
