@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -27,13 +27,21 @@ from numbaconv.problem import ConvProblem
 
 Array = np.ndarray[Any, Any]
 
-#: Plans a layer keeps, one per input shape, number of threads, and state of wisdom; beyond that it starts anew.
+#: Plans a layer keeps, one per input shape and number of threads; beyond that it starts anew.
 _MOST_PLANS = 64
 #: What a layer's representation leaves out.
 _DEFAULTS = {
     "stride": 1, "padding": 0, "dilation": 1, "groups": 1, "activation": None, "accuracy": "default",
     "workspace_limit": WORKSPACE_LIMIT, "effort": "estimate", "algorithm": "auto",
 }  # fmt: skip
+
+
+class _Made(NamedTuple):
+    """A plan, the prepared weight, and the state of wisdom that it rests on."""
+
+    plan: Plan
+    prepared: Array
+    generation: int
 
 
 def _layout(plan: Plan) -> tuple[object, ...]:
@@ -82,7 +90,7 @@ class _Conv:
             "workspace_limit": normalise_workspace_limit(workspace_limit),
         }  # fmt: skip
         self._effort, self._algorithm = effort, algorithm
-        self._plans: dict[tuple[object, ...], tuple[Plan, Array]] = {}
+        self._plans: dict[tuple[tuple[int, ...], int], _Made] = {}
         # Whatever is wrong with the options is said here, by a plan's problem for an image that is large enough.
         channels = w.shape[1] * as_int("groups", groups, 1)
         allowed(self._problem((1, channels, *(MOST_INT,) * self.axes)), algorithm)
@@ -118,30 +126,36 @@ class _Conv:
             If the input or ``out`` is of another type or shape than the layer can take.
         """
         x = as_operand("input", input)
-        if x.dtype != self._weight.dtype:
-            raise TypeError(f"input: expected {self._weight.dtype.name} as the weight is, got {x.dtype.name}")
-        plan, prepared = self._planned(x.shape)
+        check_same_type("input", x, self._weight.dtype, "weight")
+        plan, prepared, _ = self._planned(x.shape)
         return plan.apply(x, self._weight, self._bias, out, prepared, x.ndim == self.axes + 1, {"input": input})
 
     def plan(self, input_shape: tuple[int, ...]) -> Plan:
         """The plan with which an input of this shape is computed."""
-        return self._planned(tuple(input_shape))[0]
+        return self._planned(tuple(input_shape)).plan
 
-    def _planned(self, shape: tuple[int, ...]) -> tuple[Plan, Array]:
-        key = (shape, parallel.get_num_threads(), wisdom.generation())
-        found = self._plans.get(key)
-        return self._make_plan(key, shape) if found is None else found
+    def _planned(self, shape: tuple[int, ...]) -> _Made:
+        found = self._plans.get((shape, parallel.get_num_threads()))
+        return self._make_plan(shape) if found is None or found.generation != wisdom.generation() else found
 
-    def _make_plan(self, key: tuple[object, ...], shape: tuple[int, ...]) -> tuple[Plan, Array]:
-        problem = self._problem(batched_shape(shape, self.axes))
-        plan = plan_problem(problem, effort=self._effort, algorithm=self._algorithm)
-        # Other threads may be here, too.
-        kept = list(self._plans.values())
-        prepared = next((weight for other, weight in kept if _layout(other) == _layout(plan)), None)
-        made = plan, plan.prepare(self._weight) if prepared is None else prepared
-        if len(kept) >= _MOST_PLANS:
-            self._plans.clear()
-        self._plans[key] = made
+    def _make_plan(self, shape: tuple[int, ...]) -> _Made:
+        problem, key = self._problem(batched_shape(shape, self.axes)), (shape, parallel.get_num_threads())
+        earlier = self._plans.get(key)
+        plan = plan_problem(
+            problem, effort=self._effort, algorithm=self._algorithm, earlier=None if earlier is None else earlier.plan
+        )
+        shared = (made.prepared for made in self._plans.values() if _layout(made.plan) == _layout(plan))
+        prepared = next(shared, None)
+        # As it is after measuring, which changes it. What rests on an older state goes, but for what was measured: it
+        # need not be wisdom.
+        generation = wisdom.generation()
+        made = _Made(plan, plan.prepare(self._weight) if prepared is None else prepared, generation)
+        kept = {
+            other: made for other, made in self._plans.items()
+            if made.generation == generation or made.plan.origin != "estimate"
+        }  # fmt: skip
+        # A dictionary is never changed, since other threads may be reading it.
+        self._plans = {**(kept if len(kept) < _MOST_PLANS else {}), key: made}
         return made
 
     def _problem(self, input_shape: tuple[int, ...]) -> ConvProblem:

@@ -84,9 +84,13 @@ def plan(
 
 
 def plan_problem(
-    problem: ConvProblem, *, effort: str = "estimate", algorithm: str = "auto", threads: int | None = None
-) -> Plan:
-    """Plan a `ConvProblem`; arguments as in `plan`. ``threads`` is by default what `get_num_threads` says."""
+    problem: ConvProblem, *, effort: str = "estimate", algorithm: str = "auto", threads: int | None = None,
+    earlier: Plan | None = None,
+) -> Plan:  # fmt: skip
+    """Plan a `ConvProblem`; arguments as in `plan`. ``threads`` is by default what `get_num_threads` says.
+
+    ``earlier`` is what the same arguments gave before: unless wisdom knows better, it need not be measured again.
+    """
     wisdom.check_effort(effort)
     table = allowed(problem, algorithm)
     count = parallel.get_num_threads() if threads is None else threads
@@ -97,7 +101,7 @@ def plan_problem(
             return recalled
     if effort == "estimate" or problem.batch == 0:
         return estimated(problem, count, table)
-    return measured(problem, count, effort, table)
+    return earlier if earlier is not None else measured(problem, count, effort, table)
 
 
 def allowed(problem: ConvProblem, name: str = "auto") -> dict[str, Algorithm]:

@@ -14,8 +14,9 @@ import pytest
 from naive import Array, convolve, integers
 
 import numbaconv as nc
-from numbaconv import layers, planner
+from numbaconv import layers, planner, wisdom
 from numbaconv.algorithms import ALGORITHMS
+from numbaconv.problem import ConvProblem
 
 LAYERS: dict[int, Callable[..., Callable[..., Array]]] = {1: nc.Conv1d, 2: nc.Conv2d, 3: nc.Conv3d}
 X, W, BIAS = integers((2, 4, 8, 7), "float32"), integers((6, 4, 3, 4), "float32", 1), integers((6,), "float32", 2)
@@ -108,20 +109,59 @@ def test_prepared_weights_are_shared_and_let_go(monkeypatch: pytest.MonkeyPatch)
     assert first() is None
 
 
-def test_a_layer_measures_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where what it measured is not kept as wisdom, since the choice was limited."""
-    measured = []
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[ConvProblem]:
+    """The problems that are measured."""
+    problems: list[ConvProblem] = []
 
-    def counted(*args: Any) -> nc.Plan:
-        measured.append(args)
-        return planner_measured(*args)
+    def counted(problem: ConvProblem, *args: Any) -> nc.Plan:
+        problems.append(problem)
+        return planner_measured(problem, *args)
 
     planner_measured = planner.measured
     monkeypatch.setattr(planner, "measured", counted)
-    layer = nc.Conv2d(W, effort="measure", algorithm="reference")
+    return problems
+
+
+#: What narrows the choice, so that what is measured is not kept as wisdom.
+NARROW: tuple[dict[str, Any], ...] = ({"algorithm": "reference"}, {"workspace_limit": 0})
+
+
+@pytest.mark.parametrize("options", [{}, *NARROW], ids=str)
+def test_a_layer_measures_once(options: dict[str, Any], measured: list[ConvProblem]) -> None:
+    """Also where another one's measurements change wisdom in between; and it plans once."""
+    layer, other = nc.Conv2d(W, effort="measure", **options), nc.Conv2d(W[:1], effort="measure")
+    plan = layer.plan(X.shape)
+    assert layer.plan(X.shape) is plan
+    other(X)
     for _ in range(3):
-        layer(X)
+        np.testing.assert_array_equal(layer(X), expected(X, W, None))
+        layer(X[:1])
+    assert len(measured) == 3
+    assert layer.plan(X.shape).origin == "measure"
+
+
+def test_wisdom_that_knows_better_is_followed(measured: list[ConvProblem]) -> None:
+    layer = nc.Conv2d(W, effort="measure", algorithm="reference")
+    plan = layer.plan(X.shape)
+    record = wisdom.Record(
+        str(plan.problem), "float32", True, "default", plan.threads, wisdom.machine_fingerprint(), "exhaustive",
+        "reference", {}, 1e-3, {"reference": 1e-3},
+    )  # fmt: skip
+    wisdom.remember(record)
+    assert layer.plan(X.shape).origin == "exhaustive"
     assert len(measured) == 1
+
+
+def test_plans_of_former_wisdom_are_let_go() -> None:
+    layer = nc.Conv2d(W, algorithm="direct")
+    shapes = [(1, 4, 8, width) for width in (40, 41, 42)]
+    plans = [weakref.ref(layer.plan(shape)) for shape in shapes]
+    prepared = layer._planned(shapes[0]).prepared
+    nc.plan((1, 1, 4, 4), (1, 1, 2, 2), effort="measure")
+    assert layer._planned(shapes[0]).prepared is prepared
+    assert [plan() for plan in plans] == [None] * 3
+    assert len(layer._plans) == 1
 
 
 @pytest.mark.parametrize("constant_weight", [False, True])
