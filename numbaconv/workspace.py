@@ -85,10 +85,12 @@ class WorkspacePool:
         return Block(max(nbytes, _SMALL))
 
     def give_back(self, block: Block) -> None:
-        """Keep a block for later calls; if that is too much, the smallest ones go."""
+        """Keep a block for later calls, unless it alone is too much; if all are, the smallest ones go."""
         size = block.nbytes
         if size <= _SMALL and self._own.block is None:
             self._own.block = block
+            return
+        if size > self.limit:
             return
         with self._lock:
             i = bisect_left(self._sizes, size)
