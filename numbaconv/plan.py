@@ -148,24 +148,20 @@ class Plan:
         """Run the kernel on flat arrays; nothing is checked. ``prepared`` is what `prepare` made of the weight."""
         packing = None if prepared is not None else self.packing
         schedule = self.schedule
-        if packing is None and schedule.workspace == 0:  # nothing to borrow, which takes 1 us
-            weights = w if prepared is None else prepared
-            parallel.drive(self._address, schedule.tasks, x, weights, bias, y, self._no_workspaces, schedule.geometry)
-            return
-        workers, dtype, own = self._workspaces
-        total = own
-        if packing is not None:
-            own, total = self._nbytes_with_packing
-        block = POOL.borrow(total)
+        weights, workspaces, block = w if prepared is None else prepared, self._no_workspaces, None
         try:
-            if packing is not None:
-                prepared = block.bytes[own : own + packing.elements * ITEM_SIZE[dtype]].view(dtype)
-                self._pack(packing, w, prepared, block)
-            weights = w if prepared is None else prepared
-            workspaces = block.rows(workers, schedule.workspace, dtype)
+            if packing is not None or schedule.workspace:  # to borrow takes 1 us
+                workers, dtype, own = self._workspaces
+                own, total = (own, own) if packing is None else self._nbytes_with_packing
+                block = POOL.borrow(total)
+                if packing is not None:
+                    weights = block.bytes[own : own + packing.elements * ITEM_SIZE[dtype]].view(dtype)
+                    self._pack(packing, w, weights, block)
+                workspaces = block.rows(workers, schedule.workspace, dtype)
             parallel.drive(self._address, schedule.tasks, x, weights, bias, y, workspaces, schedule.geometry)
         finally:
-            POOL.give_back(block)
+            if block is not None:
+                POOL.give_back(block)
 
     def prepare(self, weight: Array) -> Array:
         """The weight as the kernel reads it, a flat array of its own."""
