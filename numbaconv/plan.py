@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class Plan:
     origin : str
         Where that comes from: "estimate", "measure" or "exhaustive".
     times : mapping
-        Seconds of the best candidate of each algorithm that was considered, by name.
+        Seconds of the best candidate of each algorithm that was considered and keeps to the limit, by name.
     """
 
     problem: ConvProblem
@@ -258,12 +258,20 @@ class Plan:
     @property
     def options(self) -> tuple[Option, ...]:
         """Every algorithm of the table, with its time or the reason why it has none."""
-        return tuple(
-            Option(name, self.times[name])
-            if name in self.times
-            else Option(name, None, row.applicable(self.problem) or _NOT_CONSIDERED)
-            for name, row in ALGORITHMS.items()
-        )
+        return tuple(map(self._option, ALGORITHMS.values()))
+
+    def _option(self, row: Algorithm) -> Option:
+        reason = row.applicable(self.problem)
+        if reason is None and row is not self.algorithm:
+            needed = min(
+                replace(self, algorithm=row, settings=settings).workspace_nbytes
+                for settings in row.candidates(self.problem, self.machine, self.threads)
+            )
+            if needed > self.problem.workspace_limit:
+                reason = f"it needs {needed} bytes of workspace"
+        if reason is None and row.name not in self.times:
+            reason = _NOT_CONSIDERED
+        return Option(row.name, self.times[row.name] if reason is None else None, reason)
 
     def summary(self) -> str:
         """What will be done, without the alternatives: problem, algorithm, settings, tasks, memory and time.

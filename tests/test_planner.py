@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -93,16 +94,27 @@ def test_estimate_neither_compiles_nor_times(monkeypatch: pytest.MonkeyPatch) ->
             assert planned.workspace_nbytes >= 0
 
 
-def test_estimate_is_the_least_of_those_it_tells() -> None:
+@pytest.mark.parametrize("limit", [32 << 20, 1 << 20, 100_000, 1000, 0])
+def test_estimate_is_the_least_of_those_it_tells(limit: int) -> None:
+    """Those that do not keep to the limit say what they need, as they do when asked for."""
     chosen = set()
     for descriptor in VARIOUS:
-        planned = plan_problem(ConvProblem.parse(descriptor))
+        problem = replace(ConvProblem.parse(descriptor), workspace_limit=limit)
+        planned = plan_problem(problem)
         times = {option.algorithm: option.seconds for option in planned.options if option.seconds is not None}
         assert planned.seconds == times[planned.algorithm.name] == min(times.values())
         chosen.add(planned.algorithm.name)
         assert {option.algorithm for option in planned.options} == ALGORITHMS.keys()
         assert all((option.seconds is None) == (option.reason is not None) for option in planned.options)
-    assert len(chosen) > 1
+        for option in planned.options:
+            if option.reason == ALGORITHMS[option.algorithm].applicable(problem):
+                continue
+            needs = re.fullmatch(r"it needs (\d+) bytes of workspace", option.reason or "")
+            assert needs
+            assert int(needs[1]) > limit
+            with pytest.raises(ValueError, match=f"at least the {needs[1]} bytes"):
+                plan_problem(problem, algorithm=option.algorithm)
+    assert len(chosen) > 1 or not limit
 
 
 @pytest.mark.parametrize("effort", ["measure", "exhaustive"])
