@@ -116,7 +116,7 @@ def normalise_shapes(
     >>> normalise_shapes((1, 6, 8, 8), [8, 3, 3, 3], groups=2)
     ((1, 6, 8, 8), (8, 3, 3, 3))
     """
-    weight, image = _shape("weight", weight_shape, 1), _shape("input", input_shape, 0)
+    weight, image = normalise_shape("weight", weight_shape, 1), normalise_shape("input", input_shape)
     if not 3 <= len(weight) <= 5:
         raise ValueError(f"weight: expected the axes (K, C / groups) and 1 to 3 spatial, got shape {weight}")
     if len(image) != len(weight):
@@ -150,11 +150,20 @@ def check_weight_axes(shape: tuple[int, ...], axes: int) -> None:
         raise ValueError(f"weight: expected {axes + 2} axes (K, C / groups and {axes} spatial), got shape {shape}")
 
 
-def _shape(name: str, value: Sequence[SupportsIndex], least_first: int) -> tuple[int, ...]:
+def normalise_shape(name: str, value: Sequence[SupportsIndex], least_first: int = 0) -> tuple[int, ...]:
+    """Return the shape of an array, which may be that of an empty batch, as plain ints.
+
+    Examples
+    --------
+    >>> normalise_shape("input", [1, 3, 8, 8])
+    (1, 3, 8, 8)
+    """
     try:
         shape = tuple(map(operator.index, value))
     except TypeError:
-        raise TypeError(f"{name}: expected a shape, a tuple of integers, got {value!r}") from None
+        of_array = getattr(value, "shape", None)
+        got = repr(value) if of_array is None else f"an array of shape {of_array}; its .shape is what is expected"
+        raise TypeError(f"{name}_shape: expected a shape, a tuple of integers, got {got}") from None
     if shape and (shape[0] < least_first or min(shape[1:], default=1) < 1):
         batch = "" if least_first else " (the batch may be 0)"
         raise ValueError(f"{name}: expected sizes of at least 1{batch}, got shape {shape}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -17,6 +18,7 @@ from numbaconv.arguments import (
     check_weight_axes,
     frozen,
     normalise_accuracy,
+    normalise_shape,
     normalise_workspace_limit,
 )
 from numbaconv.arrays import as_operand, check_same_type, check_shape
@@ -130,9 +132,9 @@ class _Conv:
         plan, prepared, _ = self._planned(x.shape)
         return plan.apply(x, self._weight, self._bias, out, prepared, x.ndim == self.axes + 1, {"input": input})
 
-    def plan(self, input_shape: tuple[int, ...]) -> Plan:
+    def plan(self, input_shape: Sequence[SupportsIndex]) -> Plan:
         """The plan with which an input of this shape is computed."""
-        return self._planned(tuple(input_shape)).plan
+        return self._planned(normalise_shape("input", input_shape)).plan
 
     def _planned(self, shape: tuple[int, ...]) -> _Made:
         found = self._plans.get((shape, parallel.get_num_threads()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -228,8 +229,18 @@ def test_plan(constant_weight: bool, arguments: dict[str, Any], error: type[Exce
         ({"constant_weight": 1}, TypeError, "constant_weight: expected a bool, got 1"),
         ({"algorithm": "depthwise"}, ValueError, "algorithm: depthwise does not apply"),
         ({"input_shape": (1, 4, 6)}, ValueError, "input: expected 4 axes"),
+        ({"input_shape": X}, TypeError, r"input_shape: expected a shape, .* got an array of shape \(1, 4, 6, 6\); its"),
+        ({"weight_shape": W}, TypeError, r"weight_shape: .* got an array of shape \(6, 4, 3, 3\); its \.shape is what"),
+        ({"input_shape": 5}, TypeError, "input_shape: expected a shape, a tuple of integers, got 5"),
     ],
 )
 def test_planning(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         nc.plan(**({"input_shape": X.shape, "weight_shape": W.shape} | arguments))
+
+
+@pytest.mark.parametrize("wrong", [X, X[0], 5, ("a",), np.float32(1)], ids=["batch", "image", "number", "text", "scalar"])
+def test_planning_of_a_layer(wrong: Any) -> None:
+    got = f"an array of shape {wrong.shape}; its .shape" if isinstance(wrong, np.ndarray) else ""
+    with pytest.raises(TypeError, match=re.escape(f"input_shape: expected a shape, a tuple of integers, got {got}")):
+        nc.Conv2d(W).plan(wrong)

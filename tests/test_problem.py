@@ -118,8 +118,8 @@ def test_options_are_normalised_and_part_of_the_problem() -> None:
             ValueError,
             r"input: expected sizes .* 1 \(the batch may be 0\), got",
         ),
-        ({"input_shape": (1, 6, 8.0, 8)}, TypeError, r"input: expected a shape, .* got \(1, 6, 8\.0, 8\)"),
-        ({"input_shape": 7}, TypeError, "input: expected a shape, .* got 7"),
+        ({"input_shape": (1, 6, 8.0, 8)}, TypeError, r"input_shape: expected a shape, .* got \(1, 6, 8\.0, 8\)"),
+        ({"input_shape": 7}, TypeError, "input_shape: expected a shape, .* got 7"),
         ({"weight_shape": (8, 6)}, ValueError, r"weight: expected the axes .* got shape \(8, 6\)"),
         ({"weight_shape": (8, 6, 1, 1, 1, 1)}, ValueError, "weight: expected the axes .* 1 to 3 spatial"),
         (
