@@ -141,7 +141,12 @@ class _Conv:
         return self._make_plan(shape) if found is None or found.generation != wisdom.generation() else found
 
     def _make_plan(self, shape: tuple[int, ...]) -> _Made:
-        problem, key = self._problem(batched_shape(shape, self.axes)), (shape, parallel.get_num_threads())
+        image, groups = batched_shape(shape, self.axes), self._options["groups"]
+        channels = self._weight.shape[1] * groups
+        if image[1] != channels:
+            weight = f"weight shape {self._weight.shape}, groups={groups}"
+            raise ValueError(f"input: expected {channels} channels ({weight}), got shape {shape}")
+        problem, key = self._problem(image), (shape, parallel.get_num_threads())
         earlier = self._plans.get(key)
         plan = plan_problem(
             problem, effort=self._effort, algorithm=self._algorithm, earlier=None if earlier is None else earlier.plan

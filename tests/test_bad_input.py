@@ -111,13 +111,25 @@ def test_layer(case: str) -> None:
     ("image", "error", "message"),
     [
         (ones(1, 4, 6, 6, dtype="f8"), TypeError, "input: expected float32 as the weight is, got float64"),
-        (ones(1, 5, 6, 6), ValueError, r"weight: expected 5 input channels per group .* \(6, 4, 3, 3\)"),
+        (
+            ones(1, 5, 6, 6),
+            ValueError,
+            r"^input: expected 4 channels \(weight shape \(6, 4, 3, 3\), groups=1\), got shape \(1, 5, 6, 6\)",
+        ),
+        (ones(6, 4, 6), ValueError, r"^input: expected 4 channels .*, got shape \(6, 4, 6\)"),
         (ones(1, 4, 2, 2), ValueError, r"input: the padded size \(2, 2\) is smaller"),
     ],
 )
 def test_input_that_does_not_suit_a_layer(image: Array, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         nc.Conv2d(W)(image)
+
+
+def test_channels_of_a_layer_s_groups() -> None:
+    layer = nc.Conv2d(W, groups=2)
+    for channels in (4, 9):
+        with pytest.raises(ValueError, match=r"^input: expected 8 channels \(weight shape .*, groups=2\), got shape"):
+            layer.plan((1, channels, 6, 6))
 
 
 def test_layer_s_bias() -> None:
@@ -239,7 +251,9 @@ def test_planning(arguments: dict[str, Any], error: type[Exception], message: st
         nc.plan(**({"input_shape": X.shape, "weight_shape": W.shape} | arguments))
 
 
-@pytest.mark.parametrize("wrong", [X, X[0], 5, ("a",), np.float32(1)], ids=["batch", "image", "number", "text", "scalar"])
+@pytest.mark.parametrize(
+    "wrong", [X, X[0], 5, ("a",), np.float32(1)], ids=["batch", "image", "number", "text", "scalar"]
+)
 def test_planning_of_a_layer(wrong: Any) -> None:
     got = f"an array of shape {wrong.shape}; its .shape" if isinstance(wrong, np.ndarray) else ""
     with pytest.raises(TypeError, match=re.escape(f"input_shape: expected a shape, a tuple of integers, got {got}")):
