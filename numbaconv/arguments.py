@@ -14,10 +14,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any, SupportsFloat, SupportsIndex, TypeAlias, cast
 
+import numpy as np
+
 Axes: TypeAlias = tuple[int, int, int]
 Bounds: TypeAlias = tuple[float, float]
 
-AxesLike: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+AxesLike: TypeAlias = SupportsIndex | Sequence[SupportsIndex] | np.ndarray[Any, Any]
 ActivationLike: TypeAlias = str | Bounds | tuple[str, float, float] | None
 
 ITEM_SIZE = {"float32": 4, "float64": 8}
@@ -55,34 +57,34 @@ def as_int(name: str, value: object, least: int, most: int = MOST_INT) -> int:
 
 
 def frozen(option: Any) -> Any:
-    """A copy with tuples for lists, which could change, and have no hash.
+    """A copy with tuples for lists and arrays, which could change, and have no hash.
 
     Examples
     --------
-    >>> frozen([(1, 1), [2, 2]])
+    >>> frozen([(1, 1), np.array([2, 2])])
     ((1, 1), (2, 2))
     """
+    if isinstance(option, np.ndarray):
+        option = option.tolist()
     return tuple(map(frozen, option)) if isinstance(option, (tuple, list)) else option
 
 
-def normalise_axes(name: str, value: AxesLike, axes: int, *, least: int = 1) -> Axes:
+def normalise_axes(name: str, value: AxesLike, axes: int) -> Axes:
     """Spread an int, or one int per spatial axis, over (D, H, W); a missing axis gets 1.
 
     Parameters
     ----------
     name : str
         The argument an error speaks of.
-    value : int or sequence of int
-        One value for all axes, or one for each of the `axes` axes in order.
+    value : int, or sequence or array of int
+        One value for all axes, or one for each of the `axes` axes in order; as in torch a sequence may have but one.
     axes : int
         The number of spatial axes, 1 to 3.
-    least : int
-        The smallest value allowed.
 
     Raises
     ------
     TypeError, ValueError
-        If a value is no integer, is too small, or the sequence has another length than `axes`.
+        If a value is no integer, is less than 1, or the sequence has another length than `axes`.
 
     Examples
     --------
@@ -91,12 +93,12 @@ def normalise_axes(name: str, value: AxesLike, axes: int, *, least: int = 1) -> 
     >>> normalise_axes("kernel_size", (3, 5), axes=2)
     (1, 3, 5)
     """
-    if isinstance(value, (tuple, list)):
-        if len(value) != axes:
-            raise ValueError(f"{name}: expected one integer or {axes}, one per spatial axis, got {value!r}")
-        given = tuple(as_int(name, item, least) for item in value)
-    else:
-        given = (as_int(name, value, least),) * axes
+    items = frozen(value)
+    if not isinstance(items, tuple):
+        items = (items,)
+    if len(items) not in (1, axes):
+        raise ValueError(f"{name}: expected one integer or {axes}, one per spatial axis, got {value!r}")
+    given = tuple(as_int(name, item, 1) for item in items) * (axes if len(items) == 1 else 1)
     return cast(Axes, (1,) * (3 - axes) + given)
 
 
@@ -193,13 +195,14 @@ def normalise_activation(value: ActivationLike) -> Bounds | None:
     (-1.0, 1.0)
     """
     wanted = "activation: expected None, 'relu', 'relu6' or ('clip', low, high)"
+    value = frozen(value)
     if value is None:
         return None
     if isinstance(value, str):
         if value not in _NAMED_BOUNDS:
             raise ValueError(f"{wanted}, got {value!r}")
         return _NAMED_BOUNDS[value]
-    if not isinstance(value, (tuple, list)):
+    if not isinstance(value, tuple):
         raise TypeError(f"{wanted}, got {value!r}")
     bounds = value[1:] if len(value) == 3 and value[0] == "clip" else value
     if len(bounds) != 2:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import SupportsIndex, TypeAlias, cast
+from typing import Any, SupportsIndex, TypeAlias, cast
 
-from numbaconv.arguments import Axes, as_int
+import numpy as np
+
+from numbaconv.arguments import Axes, as_int, frozen
 
 Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = tuple[Pair, Pair, Pair]
-PaddingLike: TypeAlias = str | SupportsIndex | Sequence[SupportsIndex | Sequence[SupportsIndex]]
+PaddingLike: TypeAlias = str | SupportsIndex | Sequence[SupportsIndex | Sequence[SupportsIndex]] | np.ndarray[Any, Any]
 
 
 def normalise_padding(
@@ -19,9 +21,10 @@ def normalise_padding(
 
     Parameters
     ----------
-    value : int, sequence of int, sequence of pairs of int, or str
-        One number for every side; one per axis, used on both sides; or a (before, after) pair per axis. By
-        name, with k the kernel size, d the dilation and s the stride:
+    value : int, sequence of int, sequence of pairs of int, array of int, or str
+        One number for every side; one per axis, used on both sides; or a (before, after) pair per axis. A
+        sequence of one number, as in torch, or of one pair, as in NumPy, is for every axis. By name, with k the
+        kernel size, d the dilation and s the stride:
 
         - ``"valid"``: none.
         - ``"same"``: as `torch.nn.functional.conv2d`. Stride must be 1; d(k-1) in all, so that the output is
@@ -57,21 +60,22 @@ def normalise_padding(
                 f"padding: 'same' needs stride 1, got stride {stride[3 - axes :]}; 'same_upper' pads for any stride"
             )
         return cast(Padding, tuple(map(rule, in_size, kernel_size, stride, dilation)))
-    if isinstance(value, (tuple, list)):
-        if len(value) != axes:
+    items = frozen(value)
+    if isinstance(items, tuple):
+        if len(items) not in (1, axes):
             hint = "; for one axis a (before, after) pair is written ((before, after),)" if axes == 1 else ""
             raise ValueError(
                 f"padding: expected an integer, or {axes} integers or (before, after) pairs, "
                 f"one per spatial axis, got {value!r}{hint}"
             )
-        given = tuple(_pair(item) for item in value)
+        given = tuple(map(_pair, items)) * (axes if len(items) == 1 else 1)
     else:
-        given = (_pair(value),) * axes
+        given = (_pair(items),) * axes
     return cast(Padding, ((0, 0),) * (3 - axes) + given)
 
 
 def _pair(value: object) -> Pair:
-    if not isinstance(value, (tuple, list)):
+    if not isinstance(value, tuple):
         number = as_int("padding", value, 0)
         return number, number
     if len(value) != 2:

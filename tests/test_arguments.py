@@ -23,6 +23,11 @@ ONE = (1, 1, 1)
         ([1, 2, 3], 3, (1, 2, 3)),
         ((np.int64(4),), 1, (1, 1, 4)),
         (np.uint8(4), 2, (1, 4, 4)),
+        ((2,), 2, (1, 2, 2)),
+        ([3], 3, (3, 3, 3)),
+        (np.array([2, 3], np.uint8), 2, (1, 2, 3)),
+        (np.array([2]), 3, (2, 2, 2)),
+        (np.array(2), 2, (1, 2, 2)),
     ],
 )
 def test_axes(value: Any, axes: int, expected: tuple[int, int, int]) -> None:
@@ -37,13 +42,16 @@ def test_axes(value: Any, axes: int, expected: tuple[int, int, int]) -> None:
         (0, ValueError, "stride: expected an integer of at least 1, got 0"),
         ((1, -2), ValueError, "stride: expected an integer of at least 1, got -2"),
         ((1, 2, 3), ValueError, r"stride: expected one integer or 2, one per spatial axis, got \(1, 2, 3\)"),
-        ((2,), ValueError, "stride: expected one integer or 2"),
+        ((), ValueError, r"stride: expected one integer or 2, .* got \(\)"),
         (1.5, TypeError, r"stride: expected an integer of at least 1, got 1\.5 \(float\)"),
         (None, TypeError, r"stride: .* got None \(NoneType\)"),
         (True, TypeError, "stride: .* got True"),
         (np.bool_(True), TypeError, "stride: .* got .*True"),
         ("2", TypeError, r"stride: .* got '2' \(str\)"),
-        (np.array([1, 1]), TypeError, r"stride: .* got array\(\[1, 1\]\)"),
+        (np.array([1, 1, 1]), ValueError, r"stride: expected one integer or 2, .* got array\(\[1, 1, 1\]\)"),
+        (np.array([1.0, 1.0]), TypeError, r"stride: .* got 1\.0 \(float\)"),
+        (np.array([True, True]), TypeError, "stride: .* got True"),
+        (np.ones((2, 2), int), TypeError, r"stride: .* got \(1, 1\) \(tuple\)"),
     ],
 )
 def test_axes_refused(value: Any, error: type[Exception], message: str) -> None:
@@ -61,6 +69,11 @@ def test_axes_refused(value: Any, error: type[Exception], message: str) -> None:
         ((3,), 1, ((0, 0), (0, 0), (3, 3))),
         (((1, 2),), 1, ((0, 0), (0, 0), (1, 2))),
         ((1, 2, np.int32(3)), 3, ((1, 1), (2, 2), (3, 3))),
+        ((2,), 2, ((0, 0), (2, 2), (2, 2))),
+        ([(1, 2)], 3, ((1, 2), (1, 2), (1, 2))),
+        (np.array(2), 2, ((0, 0), (2, 2), (2, 2))),
+        (np.array([1, 2]), 2, ((0, 0), (1, 1), (2, 2))),
+        (np.array([[1, 2], [0, 1]]), 2, ((0, 0), (1, 2), (0, 1))),
         ("valid", 2, ((0, 0), (0, 0), (0, 0))),
     ],
 )
@@ -107,6 +120,9 @@ def test_padding_by_rule(
         (None, 2, TypeError, "padding: expected an integer of at least 0, got None"),
         ((1.0, 1), 2, TypeError, r"padding: expected an integer of at least 0, got 1\.0"),
         (((True, 0), 1), 2, TypeError, "padding: .* got True"),
+        ((), 2, ValueError, r"or 2 integers .* got \(\)"),
+        (np.array([0.0, 1.0]), 2, TypeError, r"padding: .* got 0\.0 \(float\)"),
+        (np.zeros((2, 2, 2), int), 2, TypeError, r"padding: .* got \(0, 0\) \(tuple\)"),
         ("SAME", 2, ValueError, "one of valid, same, same_upper, same_lower, full, got 'SAME'"),
         ("same", 2, ValueError, r"'same' needs stride 1, got stride \(2, 1\); 'same_upper'"),
     ],
@@ -127,6 +143,7 @@ def test_padding_refused(value: Any, axes: int, error: type[Exception], message:
         (["clip", -inf, 1], (-inf, 1.0)),
         (("clip", -inf, inf), None),
         ((0.0, 6.0), (0.0, 6.0)),
+        (np.array([-1, 6]), (-1.0, 6.0)),
     ],
 )
 def test_activation(value: Any, expected: tuple[float, float] | None) -> None:

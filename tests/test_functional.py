@@ -73,6 +73,19 @@ def test_padding(padding: Any, stride: Any, pairs: tuple[tuple[int, int], ...]) 
     np.testing.assert_array_equal(y, expected(X, W, padding=pairs, stride=steps), strict=True)
 
 
+@pytest.mark.parametrize("spell", [np.array, list, tuple])
+def test_options_as_sequences(spell: Callable[[list[int]], Any]) -> None:
+    """Arrays, which have no hash, and as in torch one number for all axes; functions, layers and plans take them."""
+    options = {"stride": spell([2, 1]), "padding": spell([1]), "dilation": spell([1, 2])}
+    y = expected(X, W, stride=(2, 1), padding=((1, 1), (1, 1)), dilation=(1, 2))
+    for result in (
+        nc.conv2d(X, W, **options),
+        nc.Conv2d(W, **options)(X),
+        nc.plan(X.shape, W.shape, **options)(X, W),
+    ):
+        np.testing.assert_array_equal(result, y, strict=True)
+
+
 @pytest.mark.parametrize(
     ("activation", "bounds"),
     [
