@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from numbaconv import parallel, wisdom
 from numbaconv.algorithms import ALGORITHMS, Algorithm
 from numbaconv.algorithms.algorithm import tile_shape
-from numbaconv.arguments import MOST_INT, WORKSPACE_LIMIT, ActivationLike, AxesLike
+from numbaconv.arguments import MOST_INT, WORKSPACE_LIMIT, ActivationLike, AxesLike, frozen
 from numbaconv.machine import this_machine
 from numbaconv.measure import run_off, time_plans, vary_blocks
 from numbaconv.padding import PaddingLike
@@ -26,8 +27,8 @@ _ESTIMATED = 3
 
 
 def plan(
-    input_shape: Sequence[SupportsIndex],
-    weight_shape: Sequence[SupportsIndex],
+    input_shape: Sequence[SupportsIndex] | ConvProblem,
+    weight_shape: Sequence[SupportsIndex] | None = None,
     *,
     stride: AxesLike = 1,
     padding: PaddingLike = 0,
@@ -46,7 +47,8 @@ def plan(
     Parameters
     ----------
     input_shape, weight_shape : sequence of int
-        (N, C, *spatial) and (K, C / groups, *kernel), with 1 to 3 spatial axes.
+        (N, C, *spatial) and (K, C / groups, *kernel), with 1 to 3 spatial axes. Or in place of both a `ConvProblem`,
+        which says all but ``effort`` and ``algorithm``.
     stride, padding, dilation, groups, activation, accuracy, workspace_limit
         As in `conv2d`.
     dtype : "float32" or "float64"
@@ -75,13 +77,31 @@ def plan(
     >>> p = nc.plan((1, 64, 56, 56), (64, 64, 3, 3), padding=1, algorithm="im2col")
     >>> p.algorithm.name, p.problem.output_shape
     ('im2col', (1, 64, 56, 56))
+    >>> nc.plan(nc.ConvProblem.parse("mb1ic64ih56oc64kh3ph1"), algorithm="im2col").settings == p.settings
+    True
     """
-    problem = ConvProblem.from_shapes(
-        input_shape, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups, dtype=dtype,
-        activation=activation, constant_weight=constant_weight, accuracy=accuracy,
-        workspace_limit=workspace_limit,
-    )  # fmt: skip
+    options: dict[str, Any] = {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "dtype": dtype,
+        "activation": activation, "constant_weight": constant_weight, "accuracy": accuracy,
+        "workspace_limit": workspace_limit,
+    }  # fmt: skip
+    if isinstance(input_shape, ConvProblem):
+        _check_alone(weight_shape, options)
+        problem = input_shape
+    elif weight_shape is None:
+        raise TypeError("weight_shape: expected a shape, a tuple of integers, beside an input_shape, got None")
+    else:
+        problem = ConvProblem.from_shapes(input_shape, weight_shape, **options)
     return plan_problem(problem, effort=effort, algorithm=algorithm)
+
+
+def _check_alone(weight_shape: object, options: dict[str, Any]) -> None:
+    """Refuse what a problem given to `plan` says itself."""
+    given = {"weight_shape": weight_shape, **options}
+    usual = {name: parameter.default for name, parameter in inspect.signature(plan).parameters.items()}
+    for name, value in given.items():
+        if frozen(value) != usual[name]:
+            raise TypeError(f"{name}: expected nothing beside a ConvProblem, which says it, got {value!r}")
 
 
 def plan_problem(

@@ -227,6 +227,7 @@ class ConvProblem:
         activation: ActivationLike = None,
         constant_weight: bool = False,
         accuracy: str | None = None,
+        workspace_limit: SupportsIndex | None = None,
     ) -> ConvProblem:
         """Read a benchdnn descriptor; `str` of a problem writes one, `numbaconv.descriptor` has the grammar.
 
@@ -244,8 +245,9 @@ class ConvProblem:
         True
         """
         return parse_named(
-            descriptor, dtype=dtype, activation=activation, constant_weight=constant_weight, accuracy=accuracy
-        )[1]
+            descriptor, dtype=dtype, activation=activation, constant_weight=constant_weight, accuracy=accuracy,
+            workspace_limit=workspace_limit,
+        )[1]  # fmt: skip
 
     def __str__(self) -> str:
         return write_descriptor(self)
@@ -299,6 +301,7 @@ def parse_named(
     activation: ActivationLike = None,
     constant_weight: bool = False,
     accuracy: str | None = None,
+    workspace_limit: SupportsIndex | None = None,
 ) -> tuple[str, ConvProblem]:
     """Read a descriptor into its name ("" when it has none) and its problem, as `ConvProblem.parse` does.
 
@@ -309,10 +312,12 @@ def parse_named(
     ('conv1_1', (1, 64, 224, 224))
     """
     dtype, activation, accuracy = normalise_dtype(dtype), normalise_activation(activation), normalise_accuracy(accuracy)
+    limit = normalise_workspace_limit(workspace_limit)
     name, geometry = read_descriptor(line)
     try:
         problem = ConvProblem(
-            **geometry, dtype=dtype, activation=activation, constant_weight=constant_weight, accuracy=accuracy
+            **geometry, dtype=dtype, activation=activation, constant_weight=constant_weight, accuracy=accuracy,
+            workspace_limit=limit,
         )  # fmt: skip
     except ValueError as error:
         raise ValueError(f"descriptor {line.strip()!r}: {error}") from None

@@ -117,6 +117,26 @@ def test_estimate_is_the_least_of_those_it_tells(limit: int) -> None:
     assert len(chosen) > 1 or not limit
 
 
+def test_plan_of_a_problem() -> None:
+    """As it is, whatever its options; which are not given beside it."""
+    problem = ConvProblem.parse(
+        "mb1ic4ih9oc6kh3sh2", dtype="float64", activation="relu", constant_weight=True, accuracy="strict",
+        workspace_limit=100_000,
+    )  # fmt: skip
+    assert nc.plan(problem).problem is problem
+    assert nc.plan(problem, algorithm="reference").algorithm.name == "reference"
+    wrong: tuple[dict[str, Any], ...] = (
+        {"weight_shape": (6, 4, 3, 3)}, {"stride": 2}, {"stride": np.array([2, 2])}, {"padding": "same"},
+        {"groups": 2}, {"dtype": "float64"}, {"constant_weight": True}, {"workspace_limit": 0}, {"activation": "relu"},
+    )  # fmt: skip
+    for options in wrong:
+        [name] = options
+        with pytest.raises(TypeError, match=f"^{name}: expected nothing beside a ConvProblem, which says it, got"):
+            nc.plan(problem, **options)
+    with pytest.raises(TypeError, match=r"^weight_shape: expected a shape, a tuple of integers, .* got None"):
+        nc.plan((1, 4, 9, 9))
+
+
 @pytest.mark.parametrize("effort", ["measure", "exhaustive"])
 def test_measured_choice_is_kept_and_used(effort: str, clock: list[Plan], monkeypatch: pytest.MonkeyPatch) -> None:
     best = plan_problem(PROBLEM, effort=effort)

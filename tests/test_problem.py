@@ -103,7 +103,7 @@ def test_problem_is_plain_frozen_data() -> None:
 
 
 def test_options_are_normalised_and_part_of_the_problem() -> None:
-    options: dict[str, Any] = {"dtype": np.float64, "activation": "relu", "constant_weight": True}
+    options: dict[str, Any] = {"dtype": np.float64, "activation": "relu", "constant_weight": True, "workspace_limit": 9}
     made = ConvProblem.from_shapes((1, 64, 224, 224), (64, 64, 3, 3), padding=1, **options)
     assert made == ConvProblem.parse(str(VGG), **options) != VGG
     assert (made.dtype, made.activation, made.constant_weight) == ("float64", (0.0, inf), True)
