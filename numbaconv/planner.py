@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -13,7 +14,7 @@ from typing import Any, SupportsIndex
 from numbaconv import parallel, wisdom
 from numbaconv.algorithms import ALGORITHMS, Algorithm
 from numbaconv.algorithms.algorithm import tile_shape
-from numbaconv.arguments import MOST_INT, WORKSPACE_LIMIT, ActivationLike, AxesLike, frozen
+from numbaconv.arguments import ITEM_SIZE, MOST_INT, WORKSPACE_LIMIT, ActivationLike, AxesLike, frozen
 from numbaconv.machine import this_machine
 from numbaconv.measure import run_off, time_plans, vary_blocks
 from numbaconv.padding import PaddingLike
@@ -113,6 +114,7 @@ def plan_problem(
     ``earlier`` is what the same arguments gave before: unless wisdom knows better, it need not be measured again.
     """
     wisdom.check_effort(effort)
+    _check_sizes(problem)
     table = allowed(problem, algorithm)
     count = parallel.get_num_threads() if threads is None else threads
     known = wisdom.lookup(problem, count)
@@ -123,6 +125,19 @@ def plan_problem(
     if effort == "estimate" or problem.batch == 0:
         return estimated(problem, count, table)
     return earlier if earlier is not None else measured(problem, count, effort, table)
+
+
+def _check_sizes(problem: ConvProblem) -> None:
+    """Refuse what no array can hold, before any work is done for it."""
+    shapes = {"input": problem.input_shape, "weight": problem.weight_shape, "output": problem.output_shape}
+    for name, shape in shapes.items():
+        nbytes = ITEM_SIZE[problem.dtype] * math.prod(
+            filter(None, shape)
+        )  # NumPy also counts the rest of an empty batch
+        if nbytes > sys.maxsize:
+            raise ValueError(
+                f"{name}: expected at most the {sys.maxsize} bytes of an array, got {nbytes} of shape {shape}"
+            )
 
 
 def allowed(problem: ConvProblem, name: str = "auto") -> dict[str, Algorithm]:

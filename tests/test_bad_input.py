@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -131,6 +132,33 @@ def test_channels_of_a_layer_s_groups() -> None:
     for channels in (4, 9):
         with pytest.raises(ValueError, match=r"^input: expected 8 channels \(weight shape .*, groups=2\), got shape"):
             layer.plan((1, channels, 6, 6))
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+@pytest.mark.parametrize("padding", [10**9, 10**12])
+def test_results_that_no_array_can_hold(padding: int, batch: int) -> None:
+    """Refused before there is any work, with their shape and bytes."""
+    shape = (batch, 6, 2 * padding + 4, 2 * padding + 4)
+    nbytes = 24 * shape[3] ** 2
+    message = (
+        f"^output: expected at most the {sys.maxsize} bytes of an array, got {nbytes} of shape {re.escape(str(shape))}"
+    )
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: nc.conv2d(X[:batch], W, padding=padding),
+        lambda: nc.Conv2d(W, padding=padding)(X[:batch]),
+        lambda: nc.plan((batch, *X.shape[1:]), W.shape, padding=padding),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_operands_that_no_array_can_hold() -> None:
+    for sizes in ((1, 1), (0, 1)):
+        with pytest.raises(ValueError, match=r"^input: expected at most the \d+ bytes of an array, got \d+ of shape"):
+            nc.plan((*sizes, 2**40, 2**40), (1, 1, 3, 3), stride=2**40)
+    with pytest.raises(ValueError, match=r"^weight: expected at most the \d+ bytes"):
+        nc.plan((1, 2**40, 3, 3), (2**40, 2**40, 3, 3))
 
 
 def test_layer_s_bias() -> None:
