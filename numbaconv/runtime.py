@@ -24,6 +24,9 @@ from numbaconv.jitcache import KernelCache, named_apart
 
 Dispatcher = Any
 
+if numba.config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set, and numbaconv's kernels need the compiler: unset it")
+
 
 def jit(function: Callable[..., Any], **options: Any) -> Dispatcher:
     """Compile with the project's options: no GIL, no bounds or division checks, no fast-math, cached on disk.

@@ -202,13 +202,19 @@ print(parallel.threading_layer(), wrong, status)
 
 def python(program: str, **environment: str) -> str:
     """What a program prints in a process of its own, which must end well."""
-    tests = str(Path(__file__).parent)
+    paths = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program], capture_output=True, text=True,
-        timeout=120, env={**os.environ, "PYTHONPATH": tests, **environment}, check=False,
+        timeout=120, env={**os.environ, "PYTHONPATH": paths, **environment}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def test_import_without_the_compiler() -> None:
+    program = "try: import numbaconv\nexcept ImportError as error: print(error)"
+    said = python(program, NUMBA_DISABLE_JIT="1")
+    assert said == "NUMBA_DISABLE_JIT is set, and numbaconv's kernels need the compiler: unset it"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
