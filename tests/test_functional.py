@@ -29,6 +29,11 @@ def expected(x: Array, w: Array, bias: Array | None = None, **options: Any) -> A
     return convolve(x, w, bias, **(defaults | options)).astype(x.dtype)
 
 
+def test_annotations_are_for_callers_too() -> None:
+    """PEP 561: type checkers read them where this file is beside them."""
+    assert (Path(nc.__file__).parent / "py.typed").is_file()
+
+
 @pytest.mark.parametrize("algorithm", DIRECT)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("axes", FUNCTIONS)
