@@ -15,9 +15,9 @@ def main() -> NoReturn:
         cli.main()
     except KeyboardInterrupt:
         sys.exit(130)
-    except ValueError as error:  # of Numba, about the environment; the command line lets none through
+    except (ImportError, ValueError) as error:  # about Numba's environment; the command line lets none through
         if sys.flags.dev_mode:
             raise
         given = ", ".join(f"{name}={value}" for name, value in os.environ.items() if name.startswith("NUMBA_"))
-        print(f"error: {error} ({given})", file=sys.stderr)
+        print(f"error: {error}" + (f" ({given})" if given else ""), file=sys.stderr)
         sys.exit(2)

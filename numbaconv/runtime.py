@@ -25,7 +25,7 @@ from numbaconv.jitcache import KernelCache, named_apart
 Dispatcher = Any
 
 if numba.config.DISABLE_JIT:
-    raise ImportError("NUMBA_DISABLE_JIT is set, and numbaconv's kernels need the compiler: unset it")
+    raise ImportError("NUMBA_DISABLE_JIT: expected 0 or nothing, as numbaconv's kernels need the compiler")
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Dispatcher:

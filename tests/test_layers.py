@@ -148,7 +148,7 @@ def test_wisdom_that_knows_better_is_followed(measured: list[ConvProblem]) -> No
         str(plan.problem), "float32", True, "default", plan.threads, wisdom.machine_fingerprint(), "exhaustive",
         "reference", {}, 1e-3, {"reference": 1e-3},
     )  # fmt: skip
-    wisdom.remember(record)
+    wisdom.keep(record)
     assert layer.plan(X.shape).origin == "exhaustive"
     assert len(measured) == 1
 

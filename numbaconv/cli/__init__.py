@@ -14,7 +14,6 @@ import sys
 import warnings
 from typing import Annotated, Any, NoReturn, TextIO
 
-import numba
 import typer
 
 from numbaconv import __version__
@@ -61,8 +60,6 @@ def _options(
 
     Example: numbaconv tune resnet50
     """
-    if numba.config.DISABLE_JIT:
-        raise ValueError("NUMBA_DISABLE_JIT: expected 0 or nothing, as kernels are what Numba compiles")
 
 
 def main() -> NoReturn:
