@@ -131,13 +131,11 @@ def _check_sizes(problem: ConvProblem) -> None:
     """Refuse what no array can hold, before any work is done for it."""
     shapes = {"input": problem.input_shape, "weight": problem.weight_shape, "output": problem.output_shape}
     for name, shape in shapes.items():
-        nbytes = ITEM_SIZE[problem.dtype] * math.prod(
-            filter(None, shape)
-        )  # NumPy also counts the rest of an empty batch
+        # Of an empty batch NumPy counts the rest.
+        nbytes = ITEM_SIZE[problem.dtype] * math.prod(filter(None, shape))
         if nbytes > sys.maxsize:
-            raise ValueError(
-                f"{name}: expected at most the {sys.maxsize} bytes of an array, got {nbytes} of shape {shape}"
-            )
+            most = f"at most the {sys.maxsize} bytes of an array"
+            raise ValueError(f"{name}: expected {most}, got {nbytes} of shape {shape}")
 
 
 def allowed(problem: ConvProblem, name: str = "auto") -> dict[str, Algorithm]:
@@ -167,9 +165,8 @@ def _estimated(
     found.sort(key=lambda candidate: candidate[0])
 
     def plans() -> Iterator[Plan]:
-        return (
-            Plan(problem, row, settings, machine, threads, time, "estimate", times) for time, row, settings in found
-        )
+        for seconds, row, settings in found:
+            yield Plan(problem, row, settings, machine, threads, seconds, "estimate", times)
 
     times = _Times(lambda: chain(plans(), () if most is None else _estimated(problem, threads, table)))
     return plans()
