@@ -41,6 +41,7 @@ def conv2d(
     bias : numpy.ndarray, optional
         (K,), of the input's type.
     stride, dilation : int or (int, int)
+        As in torch (int,) is for both axes; any sequence may be an array, that of ``padding`` too.
     padding : int, (int, int), ((int, int), (int, int)) or str
         Zeros around the input: for both axes, one per axis, a (before, after) pair per axis, or "valid" (none), "same"
         (torch's: stride 1, the odd zero goes after), "same_upper", "same_lower" (ONNX's and TensorFlow's: output
