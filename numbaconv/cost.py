@@ -25,6 +25,8 @@ SCATTERED = 1.3
 PREPARED = 0.45
 #: Cycles for entering and leaving one register tile: loop set-up, bias, clip.
 TILE_OVERHEAD = 30.0
+#: Cycles that the fetching of a task, and its first steps, cost.
+TASK_CYCLES = 300.0
 #: Bytes of weights or panel a cycle that arrive from beyond L1 while the tile computes.
 STREAM_BYTES = 24.0
 #: Bytes of weights a cycle that come from memory for all threads together: 26 GB/s for one, 32 for two.

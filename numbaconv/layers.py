@@ -21,13 +21,11 @@ from numbaconv.arguments import (
     normalise_shape,
     normalise_workspace_limit,
 )
-from numbaconv.arrays import as_operand, check_same_type, check_shape
+from numbaconv.arrays import Array, as_operand, check_same_type, check_shape
 from numbaconv.padding import PaddingLike
 from numbaconv.plan import Plan
 from numbaconv.planner import allowed, plan_problem
 from numbaconv.problem import ConvProblem
-
-Array = np.ndarray[Any, Any]
 
 #: Plans a layer keeps, one per input shape and number of threads; beyond that it starts anew.
 _MOST_PLANS = 64

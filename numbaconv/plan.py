@@ -13,14 +13,11 @@ import numpy as np
 from numbaconv import parallel, runtime
 from numbaconv.algorithms import ALGORITHMS, Algorithm, Packing, Schedule
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.arrays import as_operand, check_out, check_same_type, check_shape
+from numbaconv.arrays import Array, as_operand, check_out, check_same_type, check_shape
 from numbaconv.geometry import GEOMETRY
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.workspace import POOL, Block, aligned_empty, rows_nbytes
-
-Array = np.ndarray[Any, Any]
-
 
 _NOT_CONSIDERED = "it was not asked for"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple, Protocol
 
-from numbaconv.arrays import Array as Array  # the algorithms take it from here
+from numbaconv.arrays import Array
 from numbaconv.geometry import geometry
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem

@@ -14,14 +14,16 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
-from numbaconv.algorithms.depthwise_narrow import Pair, narrow_kernel
+from numbaconv.algorithms.algorithm import Algorithm, Schedule
+from numbaconv.algorithms.depthwise_narrow import narrow_kernel
 from numbaconv.algorithms.depthwise_staged import staged_kernel
 from numbaconv.algorithms.staging import STAGED_COLUMNS, STAGING, masks_are_dear, phases_block
 from numbaconv.arguments import ITEM_SIZE
+from numbaconv.arrays import Array
 from numbaconv.cost import Work, share
 from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read, spatial
 from numbaconv.machine import Machine
+from numbaconv.padding import Pair
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.correlate import MOST_STRIDE, correlate, shuffle_count, weights_order

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 
-from numbaconv.algorithms.algorithm import Array
+from numbaconv.arrays import Array
 from numbaconv.geometry import inputs_seen, locate, read
+from numbaconv.padding import Pair
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.correlate import correlate_whole
 from numbaconv.simd.tile import add_to_rows, clip, first_part, next_part, zeros
 from numbaconv.simd.tile_memory import TO_WRITE, prefetch_rows, store_part
 from numbaconv.workspace import LINE
-
-Pair = tuple[int, int]
 
 
 @functools.cache

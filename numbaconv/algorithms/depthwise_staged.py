@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 
-from numbaconv.algorithms.algorithm import Array
 from numbaconv.algorithms.staging import phases_stager
+from numbaconv.arrays import Array
 from numbaconv.geometry import inputs_seen, locate, read
+from numbaconv.padding import Pair
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.correlate import correlate_staged
 from numbaconv.simd.tile import add, add_to_rows, clip, zeros
 from numbaconv.simd.tile_memory import TO_WRITE, prefetch_rows, store_part, store_tile
 from numbaconv.workspace import LINE
-
-Pair = tuple[int, int]
 
 
 @functools.cache
@@ -69,11 +68,11 @@ def staged_kernel(
                     p = max(0, min(p_tile, bp - mr))
                     if asks:
                         later = (((n * g.G + group + 1) * g.D + o * g.stride_d) * g.H + (p0 + p) * sh) * g.W + q0 * sw
-                        for ahead in range(0, mr * sh * g.W, LINE // x.itemsize):
-                            prefetch_rows(x, later + ahead, 0, 1, 1)
+                        for line in range(0, mr * sh * g.W, LINE // x.itemsize):
+                            prefetch_rows(x, later + line, 0, 1, 1)
                         later = (((k + 1 + n * g.G * K) * g.O + o) * g.P + p0 + p) * g.Q + q0
-                        for ahead in range(0, mr * g.Q, LINE // x.itemsize):
-                            prefetch_rows(y, later + ahead, 0, 1, TO_WRITE)
+                        for line in range(0, mr * g.Q, LINE // x.itemsize):
+                            prefetch_rows(y, later + line, 0, 1, TO_WRITE)
                     for q_tile in range(0, bq, nr):
                         q = max(0, min(q_tile, bq - nr))
                         acc = total = zeros(x, mr, nv, lanes)

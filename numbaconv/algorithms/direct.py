@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import NamedTuple
 
-from numba.extending import register_jitable
-
-from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Array, Packing, Schedule
+from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Packing, Schedule
 from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager, masks_are_dear, pitch_apart, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
+from numbaconv.arrays import Array
 from numbaconv.cost import (
     FMA_PER_CYCLE,
     MOVED,
     STREAM_BYTES,
+    TASK_CYCLES,
     TILE_EFFICIENCY,
     TILE_OVERHEAD,
     Work,
@@ -46,7 +46,7 @@ from numbaconv.geometry import (
 )
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
-from numbaconv.runtime import Dispatcher, jit
+from numbaconv.runtime import Dispatcher, jit, shared
 from numbaconv.simd.tile import add, add_to_columns, clip, rank1, rank1_rows, zeros
 from numbaconv.simd.tile_memory import TO_WRITE, load_tile, prefetch_rows, store_tile, store_transposed
 
@@ -67,8 +67,6 @@ _MOST_CANDIDATES = 3
 #: Times as long as staged ones that products of pixels in place take where a tile's are parts of lines: on AMD Zen 3
 #: 4 to 10 % longer than foretold, and those of `strassen` and `im2col` 5 % less to 3 % more.
 _PARTS_OF_LINES = 1.05
-#: Cycles that the fetching of a task, and its first steps, cost.
-_TASK_CYCLES = 300.0
 #: Panels for which it does not matter whether a staged block stays in L2.
 _FEW_PANELS = 4
 #: An input that is larger than most L2 caches.
@@ -152,12 +150,9 @@ def _asks_to_write(problem: ConvProblem) -> bool:
     return prod(problem.output_shape) * ITEM_SIZE[problem.dtype] >= 4 * _LARGE_BYTES
 
 
-@register_jitable
+@shared
 def _whole_rows(dilation: int, C: int, block_c: int, pitch: int) -> bool:
-    """Whether the taps of a kernel's row are one run of S * C values: undilated, their channels neither cut nor padded.
-
-    Kernels call it, too.
-    """
+    """Whether the taps of a kernel's row are one run of S * C values: undilated, channels neither cut nor padded."""
     return dilation == 1 and block_c == C and pitch == C
 
 
@@ -325,7 +320,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
         else:
             q = min(q, ceil_div(ceil_div(Q * images, pieces), mr) * mr)
         # Each piece of the panels stages the block again, each block loads the panels again.
-        task = row_cycles * (p + around) * q + k * (p * ceil_div(q, mr) * tile_cycles + panel_cycles) + _TASK_CYCLES
+        task = row_cycles * (p + around) * q + k * (p * ceil_div(q, mr) * tile_cycles + panel_cycles) + TASK_CYCLES
         # The last panels may be fewer, too, but are not counted so: 96 channels of 11 x 11 with stride 4 took 538 us in
         # pieces of two panels and of one with 2 threads, and 510 in pieces of three.
         return busiest(threads, images * ceil_div(Q, q) * ceil_div(panels, k), P, p) * task, p, q, k

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule, too_long
+from numbaconv.algorithms.algorithm import Algorithm, Schedule, too_long
 from numbaconv.arguments import ITEM_SIZE
+from numbaconv.arrays import Array
 from numbaconv.cost import Work, fed_by_l2, share
 from numbaconv.geometry import (
     ceil_div,

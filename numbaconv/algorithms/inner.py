@@ -14,16 +14,25 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from numba.extending import register_jitable
-
-from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule, too_long
+from numbaconv.algorithms.algorithm import Algorithm, Schedule, too_long
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.arguments import ITEM_SIZE
-from numbaconv.cost import FMA_PER_CYCLE, MOVED, STREAM_BYTES, TILE_EFFICIENCY, TILE_OVERHEAD, Work, busiest, share
+from numbaconv.arrays import Array
+from numbaconv.cost import (
+    FMA_PER_CYCLE,
+    MOVED,
+    STREAM_BYTES,
+    TASK_CYCLES,
+    TILE_EFFICIENCY,
+    TILE_OVERHEAD,
+    Work,
+    busiest,
+    share,
+)
 from numbaconv.geometry import ceil_div, even_block, locate, read, spatial, steps_inside
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
-from numbaconv.runtime import Dispatcher, jit
+from numbaconv.runtime import Dispatcher, jit, shared
 from numbaconv.simd.tile import add, add_to_columns, clip, inner, inner_first, sum_lanes, zeros
 from numbaconv.simd.tile_memory import load_tile, store_tile, store_transposed
 from numbaconv.simd.vec import get, load, load_between, put, store
@@ -32,10 +41,6 @@ from numbaconv.simd.vec import get, load, load_between, put, store
 TILES = {"avx512": ((6, 4), (5, 4)), "neon": ((6, 4), (5, 4)), "avx2": ((3, 4),)}
 #: Elements moved for each that is expanded: 512 channels of 3 x 3 take 5 % of the time at 7 x 7.
 _EXPANDED = 6
-#: Cycles that the fetching of a task, and its first steps, cost.
-_TASK_CYCLES = 300.0
-
-
 #: Elements of the vectors that rows of short kernels are copied by.
 _COPIED = 4
 
@@ -99,12 +104,12 @@ def _expander(copied: int) -> Dispatcher:
     return jit(expand)
 
 
-@register_jitable(error_model="numpy")
+@shared
 def _layout(pixels: int, pitch: int, channels: int, mr: int, lanes: int) -> tuple[int, int, int]:
     """Where unfinished sums begin behind so many staged pixels, how far apart their rows are, and where they end.
 
     There is room for a last tile, for what a copied row writes behind the last pixel, and for the vectors in which sums
-    are read. Kernels call it, too.
+    are read.
     """
     tiles = (pixels + mr - 1) // mr * mr
     width = (channels + lanes - 1) // lanes * lanes + lanes
@@ -215,7 +220,7 @@ def _blocks(problem: ConvProblem, mr: int, nr: int, machine: Machine, threads: i
         """Cycles of the thread that has most, and the channels of a task."""
         k = ceil_div(panels, pieces_k)
         pixels = block_p * block_q
-        task = pixels * _staging(problem) * MOVED + k * (ceil_div(pixels, mr) * tile + streaming) + _TASK_CYCLES
+        task = pixels * _staging(problem) * MOVED + k * (ceil_div(pixels, mr) * tile + streaming) + TASK_CYCLES
         return busiest(threads, images * ceil_div(Q, block_q) * ceil_div(panels, k), P, block_p) * task, k
 
     pieces = [pieces for pieces in dict.fromkeys((1, threads, 2 * threads, 4 * threads)) if pieces <= panels]

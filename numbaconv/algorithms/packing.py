@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from math import prod
 
-from numbaconv.algorithms.algorithm import Array, Packing, Schedule
+from numbaconv.algorithms.algorithm import Packing, Schedule
+from numbaconv.arrays import Array
 from numbaconv.geometry import ceil_div, geometry, read
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit

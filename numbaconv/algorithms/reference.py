@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule
+from numbaconv.algorithms.algorithm import Algorithm, Schedule
+from numbaconv.arrays import Array
 from numbaconv.cost import Work, share
 from numbaconv.geometry import locate, read, spatial
 from numbaconv.machine import Machine

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import NamedTuple
 
-from numbaconv.algorithms.algorithm import Algorithm, Array, Schedule, too_long
+from numbaconv.algorithms.algorithm import Algorithm, Schedule, too_long
 from numbaconv.algorithms.staging import STAGED_COLUMNS, STAGING, masks_are_dear, phases_block, phases_stager
 from numbaconv.arguments import ITEM_SIZE
+from numbaconv.arrays import Array
 from numbaconv.cost import Work, share
 from numbaconv.geometry import (
     ceil_div,
@@ -207,12 +208,12 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     C = problem.in_channels // problem.groups
     row_tiles = tiles_in_blocks(K, block_k, mr)
     tiles = images * P * tiles_in_blocks(Q, block_q, nv * lanes) * row_tiles
-    # The channels of a pointwise problem are read again for each row of tiles, and L2 does not keep them.
     staged = 0.0
     if masks_are_dear(lanes, problem.dtype):
         planes, pitch = phases_block(problem, block_p, block_q, lanes)
         tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q) * ceil_div(K, block_k)
         staged = tasks * planes * (pitch - lanes) * STAGING
+    # The channels of a pointwise problem are read again for each row of tiles, and L2 does not keep them.
     again = is_pointwise(problem) and C * Q * ITEM_SIZE[problem.dtype] > machine.l2
     return Work(
         share(threads, images, (P, block_p), (Q, block_q), (K, block_k)),

@@ -26,15 +26,15 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import NamedTuple
 
-from numba.extending import register_jitable
-
-from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Array, Packing, Schedule
+from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
 from numbaconv.algorithms.staging import pixels_stager, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
+from numbaconv.arrays import Array
 from numbaconv.cost import (
     FMA_PER_CYCLE,
     MOVED,
     STREAM_BYTES,
+    TASK_CYCLES,
     TILE_EFFICIENCY,
     Work,
     busiest,
@@ -45,7 +45,7 @@ from numbaconv.cost import (
 from numbaconv.geometry import ceil_div, geometry, is_pointwise, is_single_tap, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
-from numbaconv.runtime import Dispatcher, jit
+from numbaconv.runtime import Dispatcher, jit, shared
 from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
 from numbaconv.simd.tile_memory import load_block, load_tile, prefetch_rows, store_tile, store_transposed, transpose
 from numbaconv.simd.vec import load, load_between, store
@@ -72,8 +72,8 @@ _LEAST_PAIRS = 5
 _STAGED, _STAGED_SHORT = 3, 6
 #: And for each pixel of a strided problem.
 _STRIDED = 2
-#: Cycles of a step beside its products, and of a task.
-_STEP_CYCLES, _TASK_CYCLES = 100.0, 300.0
+#: Cycles of a step beside its products.
+_STEP_CYCLES = 100.0
 
 
 class Settings(NamedTuple):
@@ -100,9 +100,9 @@ def _plane(problem: ConvProblem, mr: int, lanes: int) -> int:
     return (ceil_div(half * width, line) + 1) * line
 
 
-@register_jitable
+@shared
 def _staged_line(block_q: int, mr: int, lanes: int) -> int:
-    """Elements from one channel's staged pixels to the next; kernels call it, too."""
+    """Elements from one channel's staged pixels to the next."""
     return block_q * 2 * mr + lanes
 
 
@@ -332,7 +332,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
         """Cycles of the thread that has most, and the blocks, of which it draws ``rounds`` for each piece or more."""
         q = min(most, ceil_div(pairs * images, rounds * threads))
         k = ceil_div(panels, pieces_k)
-        task = q * staged + k * max(q * steps, panel_cycles) + _TASK_CYCLES
+        task = q * staged + k * max(q * steps, panel_cycles) + TASK_CYCLES
         return busiest(threads, images * ceil_div(panels, k), pairs, q) * task, q, k
 
     pieces = [pieces for pieces in dict.fromkeys((1, threads, 2 * threads)) if pieces <= panels]

@@ -27,18 +27,17 @@ from itertools import product
 from math import hypot, inf
 from typing import NamedTuple
 
-from numba.extending import register_jitable
-
-from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Array, Packing, Schedule
+from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
+from numbaconv.arrays import Array
 from numbaconv.cooktoom import amplification, point_count, tile_sizes
 from numbaconv.cost import FMA_PER_CYCLE, MEMORY_BYTES, STREAM_BYTES, TILE_OVERHEAD, Work, share
 from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
-from numbaconv.runtime import Dispatcher, jit
+from numbaconv.runtime import Dispatcher, jit, shared
 from numbaconv.simd.linear import transform
 from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
 from numbaconv.simd.tile_memory import load_tile, prefetch_rows, store_part, store_tile, transpose
@@ -136,12 +135,12 @@ class _Layout(NamedTuple):
     elements: int
 
 
-@register_jitable(error_model="numpy")
+@shared
 def _layout(
     mh: int, mw: int, R: int, S: int, sh: int, sw: int, dh: int, dw: int, mr: int, nr: int, lanes: int, line: int,
     block_p: int, block_q: int, pitch: int,
 ) -> _Layout:  # fmt: skip
-    """The workspace for blocks of block_p by block_q units; kernels call it, too.
+    """The workspace for blocks of block_p by block_q units.
 
     Planes are an odd number of cache lines apart, so that they do not meet in a few sets of the caches.
     """

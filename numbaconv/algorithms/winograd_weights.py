@@ -6,8 +6,9 @@ import functools
 
 import numpy as np
 
-from numbaconv.algorithms.algorithm import Array, Packing, Schedule
+from numbaconv.algorithms.algorithm import Packing, Schedule
 from numbaconv.arguments import ITEM_SIZE
+from numbaconv.arrays import Array
 from numbaconv.cooktoom import point_count
 from numbaconv.geometry import ceil_div, geometry, read
 from numbaconv.problem import ConvProblem

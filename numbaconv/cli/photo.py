@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from numbaconv.arrays import Array
 from numbaconv.files import check_replaceable, replaced
-
-Array = np.ndarray[Any, Any]
 
 #: Rec. 601 luma, of gamma-encoded values as photographs have them: how bright people see red, green and blue.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
