@@ -67,6 +67,11 @@ _SUM_BLOCK = 256
 #: Pairs of tiles that share weights, at least, where L2 does not feed a tile: 2048 to 512 channels at 7 x 7 took 1.5 ms
 #: on AMD Zen 3 with one pair, whose sums are in L2, 1.3 with two, and 1.16 with all five, whose sums are not.
 _LEAST_PAIRS = 5
+#: Pairs of a task, at least, where each thread has as many.
+_FEWEST_PAIRS = 3
+#: Part of a task by which the last of several threads is late, as cores are shared: in tasks a third as long, 256 to
+#: 1024 channels at 14 x 14 took 8 % less on a disturbed machine. With more of it, pixels are staged again for nothing.
+_LATE = 0.02
 #: Elements moved for each of a quarter that is staged: four are read, and four sums written, mostly beside products;
 #: and where L2 does not feed a tile, all seven, of vectors that are not filled.
 _STAGED, _STAGED_SHORT = 3, 6
@@ -330,10 +335,11 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
 
     def cut(rounds: int, pieces_k: int) -> tuple[float, int, int]:
         """Cycles of the thread that has most, and the blocks, of which it draws ``rounds`` for each piece or more."""
-        q = min(most, ceil_div(pairs * images, rounds * threads))
+        q = min(most, max(_FEWEST_PAIRS, ceil_div(pairs * images, rounds * threads)))
         k = ceil_div(panels, pieces_k)
         task = q * staged + k * max(q * steps, panel_cycles) + TASK_CYCLES
-        return busiest(threads, images * ceil_div(panels, k), pairs, q) * task, q, k
+        late = _LATE if threads > 1 else 0.0
+        return (busiest(threads, images * ceil_div(panels, k), pairs, q) + late) * task, q, k
 
     pieces = [pieces for pieces in dict.fromkeys((1, threads, 2 * threads)) if pieces <= panels]
     ways = [cut(rounds, pieces_k) for rounds in (1, 2, 3, 4, 8) for pieces_k in pieces]
