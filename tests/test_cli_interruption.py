@@ -20,9 +20,10 @@ def interrupted(cls, module, buffer, hook=CPUCodeLibrary._object_compiled_hook):
 CPUCodeLibrary._object_compiled_hook = classmethod(interrupted)
 """
 
-#: Ctrl-C when the import of a module begins.
+#: Ctrl-C when the import of a module begins; a shell has its background jobs, as tests may be, ignore it.
 AT_IMPORT = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Interrupting:
     def find_spec(name, *_):
         if name == {name!r}:
