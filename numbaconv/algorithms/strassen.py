@@ -133,27 +133,56 @@ def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool) -> Disp
     nr = nv * lanes
     tile = mr * nr
 
-    def stage_sums(
+    def ask_ahead(x: Array, x11: int, line: int, half: int) -> None:
+        """Ask for the channels 8 further on: without, 8 images of 256 to 64 channels at 56 x 56 take a half more."""
+        prefetch_rows(x, x11 + 8 * line, mr, 3, 1)
+        prefetch_rows(x, x11 + (half + 8) * line, mr, 3, 1)
+
+    ask_ahead = jit(ask_ahead, inline="always")
+
+    def stage_quarters(
         x: Array, x11: int, line: int, half: int, first: int, second: int, workspace: Array, at: int, plane: int
     ) -> None:
-        """The sums of a channel of a pair, whose rows have ``first`` and ``second`` pixels; X11 begins at ``x[x11]``.
+        """What the steps multiply of a channel of a pair, whose rows have ``first`` and ``second`` pixels.
 
-        Channels are ``line`` apart; ``workspace[at]`` is the channel's place in the first of the seven quarters. Pixels
-        are loaded where they are added, some twice, since beside a tile of sums there are registers for two.
+        X11 begins at ``x[x11]``, and channels are ``line`` apart; ``workspace[at]`` is the channel's place in the first
+        of the seven quarters.
         """
+        ask_ahead(x, x11, line, half)
         x12 = x11 + half * line
-        # The channels 8 further on, without which 8 images of 256 to 64 channels at 56 x 56 take a half more.
-        prefetch_rows(x, x11 + 8 * line, mr, 3, 1)
-        prefetch_rows(x, x12 + 8 * line, mr, 3, 1)
         for j in range(0, mr, lanes):
-            total = load_between(x, x11 + mr + j, 0, second - j, lanes)
-            total = total + load_between(x, x12 + mr + j, 0, second - j, lanes)
-            store(total, workspace, at + 5 * plane + j)
-            total = total - load_between(x, x11 + j, 0, first - j, lanes)
-            store(total, workspace, at + 2 * plane + j)
-            store(load_between(x, x12 + j, 0, first - j, lanes) - total, workspace, at + 6 * plane + j)
+            a11 = load_between(x, x11 + j, 0, first - j, lanes)
+            a12 = load_between(x, x12 + j, 0, first - j, lanes)
             a21 = load_between(x, x11 + mr + j, 0, second - j, lanes)
-            store(load_between(x, x11 + j, 0, first - j, lanes) - a21, workspace, at + 3 * plane + j)
+            a22 = load_between(x, x12 + mr + j, 0, second - j, lanes)
+            total = a21 + a22
+            difference = total - a11
+            store(a11, workspace, at + j)
+            store(a12, workspace, at + plane + j)
+            store(difference, workspace, at + 2 * plane + j)
+            store(a11 - a21, workspace, at + 3 * plane + j)
+            store(a22, workspace, at + 4 * plane + j)
+            store(total, workspace, at + 5 * plane + j)
+            store(a12 - difference, workspace, at + 6 * plane + j)
+
+    stage_quarters = jit(stage_quarters, inline="always")
+
+    def stage_sums(x: Array, x11: int, line: int, half: int, workspace: Array, at: int, plane: int) -> None:
+        """The sums among these, of a whole pair.
+
+        Pixels are loaded where they are added, some twice, since beside a tile of sums there are registers for two.
+        """
+        ask_ahead(x, x11, line, half)
+        x12 = x11 + half * line
+        for j in range(0, mr, lanes):
+            total = load_between(x, x11 + mr + j, 0, mr - j, lanes)
+            total = total + load_between(x, x12 + mr + j, 0, mr - j, lanes)
+            store(total, workspace, at + 5 * plane + j)
+            total = total - load_between(x, x11 + j, 0, mr - j, lanes)
+            store(total, workspace, at + 2 * plane + j)
+            store(load_between(x, x12 + j, 0, mr - j, lanes) - total, workspace, at + 6 * plane + j)
+            a21 = load_between(x, x11 + mr + j, 0, mr - j, lanes)
+            store(load_between(x, x11 + j, 0, mr - j, lanes) - a21, workspace, at + 3 * plane + j)
 
     stage_sums = jit(stage_sums, inline="always")
 
@@ -189,12 +218,7 @@ def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool) -> Disp
             for c in range(half):
                 x11 = image + c * line + q
                 at = pair * _STEPS * plane + c * width
-                stage_sums(x, x11, line, half, first, second, workspace, at, plane)
-                for j in range(0, mr, lanes):
-                    x12 = x11 + half * line + j
-                    store(load_between(x, x11 + j, 0, first - j, lanes), workspace, at + j)
-                    store(load_between(x, x12, 0, first - j, lanes), workspace, at + plane + j)
-                    store(load_between(x, x12 + mr, 0, second - j, lanes), workspace, at + 4 * plane + j)
+                stage_quarters(x, x11, line, half, first, second, workspace, at, plane)
 
         panels = (K + 2 * nr - 1) // (2 * nr)
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
@@ -218,7 +242,7 @@ def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool) -> Disp
                             for c in range(block, end):
                                 acc = rank1(acc, x, quarter + c * line, 1, w, weights + c * nr)
                                 at = pixels + c * width
-                                stage_sums(x, quarter + c * line, line, half, mr, mr, workspace, at, plane)
+                                stage_sums(x, quarter + c * line, line, half, workspace, at, plane)
                         elif no_sum:
                             for c in range(block, end):
                                 acc = rank1(acc, x, quarter + c * line, 1, w, weights + c * nr)
