@@ -356,10 +356,11 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     most = max(1, most_bytes // pair_bytes)
     staged, steps = _pair_cycles(problem, mr, nv, machine)
     panel_cycles = _STEPS * C // 2 * nv * lanes * size / STREAM_BYTES
+    fewest = min(_FEWEST_PAIRS, ceil_div(pairs * images, threads))
 
     def cut(rounds: int, pieces_k: int) -> tuple[float, int, int]:
         """Cycles of the thread that has most, and the blocks, of which it draws ``rounds`` for each piece or more."""
-        q = min(most, max(_FEWEST_PAIRS, ceil_div(pairs * images, rounds * threads)))
+        q = min(most, max(fewest, ceil_div(pairs * images, rounds * threads)))
         k = ceil_div(panels, pieces_k)
         task = q * staged + k * max(q * steps, panel_cycles) + TASK_CYCLES
         late = _LATE if threads > 1 else 0.0
