@@ -55,6 +55,8 @@ _DESCRIPTORS = (
     "g2mb1ic36ih5iw9oc38oh5ow9kh3kw3ph1pw1",
     "g37mb1ic37ih7oc37oh7kh3ph1",
     "g5mb1ic5ih10iw19oc10oh5ow10kh3kw3sh2sw2ph1pw1",
+    "g3mb2ic3ih15iw21oc3oh16ow22kh2kw3ph1pw2",
+    "g2mb1ic2id3ih9iw20oc2od3oh9ow20kd1kh3kw3pd0ph1pw1",
     "g3mb2ic3ih9iw37oc9oh9ow37kh3kw5ph2pw6dh1dw2",
     "g3mb1ic3ih8iw29oc3oh4ow7kh3kw3sh2sw4ph1pw1dh0dw2",
     "mb1ic1ih5iw1000oc1oh5ow1000kh7kw9ph3pw4",

@@ -17,7 +17,18 @@ from naive import convolve, integers
 
 from numbaconv.simd import tile
 from numbaconv.simd import tile_memory as memory
-from numbaconv.simd.correlate import add_row, add_row_staged, correlate, correlate_staged, correlate_whole
+from numbaconv.simd.correlate import (
+    Edged,
+    Outside,
+    add_row,
+    add_row_staged,
+    correlate,
+    correlate_edged,
+    correlate_staged,
+    correlate_whole,
+    in_order,
+    store_edges,
+)
 
 #: Element type, lanes, rows and vectors: main tiles, more rows than lanes and fewer, a single register.
 SHAPES = [
@@ -277,11 +288,37 @@ def correlation(rows: int, vectors: int, lanes: int, R: int, S: int, sh: int, sw
     return kernel
 
 
+@functools.cache
+def edged_correlation(
+    rows: int, vectors: int, lanes: int, R: int, S: int, sh: int, sw: int, dh: int, dw: int, outside: Outside
+) -> tuple[int, Any]:
+    """Masks that it takes, and what `correlation` compiles, by `correlate_edged`."""
+    shape, limits = (vectors, lanes), tuple(outside)
+
+    @numba.njit
+    def kernel(
+        w: Array, x: Array, start: int, width: int, window: tuple[int, ...], edges: Array, out: Array, ld: int
+    ) -> None:
+        top, height, begin, end = window
+        store_edges(edges, 1, -begin, end - begin, shape, (R, S), (sh, sw), (dh, dw), limits)
+        masks = 1 + count * lanes
+        edges[masks:] = 0
+        acc = tile.zeros(x, rows, vectors, lanes)
+        acc = correlate_edged(
+            acc, w, 1, x, start, width, top, height, edges, masks, 1, (R, S), (sh, sw), (dh, dw), limits
+        )
+        memory.store_tile(in_order(acc, sw), out, 0, ld)
+
+    count = len(Edged(lanes, vectors, S, sw, dw, outside).edges)
+    return count, kernel
+
+
 @pytest.mark.parametrize(
     ("taps", "strides", "dilations"),
     [
         ((1, 1), (1, 1), (1, 1)),
         ((3, 3), (1, 1), (1, 1)),
+        ((3, 3), (2, 2), (2, 1)),
         ((3, 5), (2, 2), (1, 1)),
         ((2, 3), (3, 2), (1, 3)),
         ((3, 2), (1, 3), (2, 2)),
@@ -306,15 +343,23 @@ def test_correlate(
         x = integers((1, 1, height, width), dtype) * seen
         around = np.full((height + 4, 2 * reach), np.nan, dtype)
         around[2 : 2 + height, reach : reach + width][seen] = x[0, 0][seen]
-        target = Target(rows, nr, dtype)
-        kernel = correlation(rows, vectors, lanes, R, S, sh, sw, dh, dw)
         window = (-top, height - top - bottom, left, width - right)
-        kernel(
-            np.append(np.full(1, np.nan, dtype), w), around.ravel(), 2 * 2 * reach + reach, 2 * reach, window, blank,
-            target.flat, target.ld,
-        )  # fmt: skip
-        target.expected[:, :nr] = convolve(x, w, stride=strides, padding=((0, 0),) * 2, dilation=dilations)[0, 0]
-        target.check()
+        tile_and_kernel = rows, vectors, lanes, R, S, sh, sw, dh, dw
+        kernels = [(blank, correlation(*tile_and_kernel))]
+        if sw <= 2:
+            masks, kernel = edged_correlation(*tile_and_kernel, Outside(top, bottom, left, right))
+            edges = Guarded(np.full(1 + masks * lanes + reach, np.nan, dtype))
+            kernels.append((edges.array, kernel))
+        for memory_of_edges, kernel in kernels:
+            target = Target(rows, nr, dtype)
+            kernel(
+                np.append(np.full(1, np.nan, dtype), w), around.ravel(), 2 * 2 * reach + reach, 2 * reach, window,
+                memory_of_edges, target.flat, target.ld,
+            )  # fmt: skip
+            target.expected[:, :nr] = convolve(x, w, stride=strides, padding=((0, 0),) * 2, dilation=dilations)[0, 0]
+            target.check()
+        if sw <= 2:
+            edges.check()
 
 
 @pytest.mark.parametrize(

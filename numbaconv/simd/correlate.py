@@ -1,6 +1,7 @@
 """Sums over the taps of a kernel, pixels in lanes: microkernels that read the input where it lies, under masks.
 
-`correlate` and `add_row` see a window of any image; `correlate_whole` loads the rows of a narrow one whole.
+`correlate` and `add_row` see a window of any image; `correlate_whole` loads the rows of a narrow one whole, and
+`correlate_edged` has masks for the edges alone. `correlate_staged` and `add_row_staged` read copies with their padding.
 """
 
 from __future__ import annotations
@@ -103,6 +104,45 @@ class _Whole:
         columns = [q * self.stride + s * self.dilation - self.pad for q in range(self.vec.lanes // self.parts)]
         starts = range(0, self.parts * self.width, self.width)
         return [emit.pick(builder, loaded, [at + c if 0 <= c < self.width else None for at in starts for c in columns])]
+
+
+class Outside(NamedTuple):
+    """Rows and columns outside the image, at most, that a tile can see on each side."""
+
+    above: int
+    below: int
+    left: int
+    right: int
+
+
+@dataclass(frozen=True)
+class Edged:
+    """What the taps of a kernel's row see of input rows of which only the edges are masked.
+
+    The masks are in memory, since they do not fit the registers beside sums and weights. With a stride of 2, pixels
+    are in the order in which one instruction sifts them.
+    """
+
+    lanes: int
+    vectors: int
+    taps: int
+    stride: int
+    dilation: int
+    outside: Outside
+
+    def sources(self, s: int, j: int) -> tuple[list[int], int]:
+        """Columns at which vectors are loaded for what vector ``j`` of outputs sees by tap ``s``, and where in them."""
+        first = s * self.dilation + j * self.lanes * self.stride
+        start = first // self.stride * self.stride
+        return list(range(start, start + self.lanes * self.stride, self.lanes)), first - start
+
+    @functools.cached_property
+    def edges(self) -> list[int]:
+        """Those columns where some of a vector's lanes can be outside the row."""
+        columns = {c for s in range(self.taps) for j in range(self.vectors) for c in self.sources(s, j)[0]}
+        seen = (self.vectors * self.lanes - 1) * self.stride + (self.taps - 1) * self.dilation + 1
+        inside = range(self.outside.left, seen - self.outside.right - self.lanes + 1)
+        return sorted(c for c in columns if c not in inside)
 
 
 def shuffle_count(taps: int, stride: int, dilation: int, lanes: int) -> int:
@@ -238,6 +278,104 @@ def correlate(
         return _sum(builder, tile, value, kernel, [weights], see)
 
     return signature(tile, tile, w, w_off, x, x_off, ld, window, blank, taps, strides, dilations), lower
+
+
+def _edged(lanes: int, vectors: int, kernel: _Kernel, outside: Any) -> Edged:
+    limits = Outside(*(item.literal_value for item in outside))
+    return Edged(lanes, vectors, kernel.taps[1], kernel.strides[1], kernel.dilations[1], limits)
+
+
+@intrinsic(prefer_literal=True)
+def store_edges(
+    typingctx: Any, a: Any, offset: Any, left: Any, width: Any, shape: Any, taps: Any, strides: Any, dilations: Any,
+    outside: Any,
+) -> tuple[Any, Lowering]:  # fmt: skip
+    """Write to ``a[offset:]`` the masks of `correlate_edged` for a tile that sees columns from ``left`` on.
+
+    The row has ``width`` columns. There are as many masks as `Edged.edges`; ``shape`` is (vectors, lanes), literals.
+    """
+    vectors, lanes = (item.literal_value for item in shape)
+    vec, columns = Vec(a.dtype, lanes), _edged(lanes, vectors, _Kernel.of(taps, strides, dilations), outside).edges
+    numbers, bits = ir.VectorType(emit.I32, lanes), ir.VectorType(ir.IntType(8 * vec.itemsize), lanes)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        array, start, *limits = args[:4]
+        first, end = (emit.splat(builder, builder.trunc(limit, emit.I32), lanes) for limit in limits)
+        for k, column in enumerate(columns):
+            lane = builder.add(first, ir.Constant(numbers, list(range(column, column + lanes))))
+            mask = builder.sext(builder.icmp_unsigned("<", lane, end), bits)  # a column below 0 is beyond any width
+            pointer = emit.element(context, builder, a, array, emit.plus(builder, start, k * lanes))
+            emit.store(builder, vec, builder.bitcast(mask, vec.llvm), pointer)
+        return context.get_dummy_value()
+
+    operands = (a, offset, types.int64, types.int64, shape, taps, strides, dilations, outside)
+    return signature(types.void, *operands), lower
+
+
+@intrinsic(prefer_literal=True)
+def correlate_edged(
+    typingctx: Any, tile: Any, w: Any, w_off: Any, x: Any, x_off: Any, ld: Any, top: Any, height: Any, edges: Any,
+    blank: Any, masks: Any, taps: Any, strides: Any, dilations: Any, outside: Any,
+) -> tuple[Any, Lowering]:  # fmt: skip
+    """`correlate` for tiles of which only the edges can see what is ``outside`` the image, an `Outside` of literals.
+
+    ``edges[blank:]`` is a row of zeros that stands for rows outside, and ``edges[masks:]`` what `store_edges` wrote.
+    Column strides are 1 or 2; with 2, the tile's columns are in an order that `in_order` changes.
+    """
+    kernel = _Kernel.of(taps, strides, dilations)
+    vec, seen = tile.vec, _edged(tile.vec.lanes, tile.vectors, kernel, outside)
+    rows, (above, below, _, _) = kernel.rows_seen(tile.rows), seen.outside
+    bits = ir.VectorType(ir.IntType(8 * vec.itemsize), vec.lanes)
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value, w_array, w_start, x_array, row, row_step, first, end, edge_array, blank_at, masks_at = args[:11]
+        weights = emit.element(context, builder, w, w_array, w_start)
+        nothing, table = (emit.element(context, builder, edges, edge_array, at) for at in (blank_at, masks_at))
+        lines = list(emit.elements(context, builder, x, x_array, row, row_step, rows))
+        for i in range(rows):
+            if i < above or i >= rows - below:
+                lines[i] = _line_or_blank(builder, lines[i], nothing, emit.plus(builder, first, i), end)
+        begun: set[int] = set()
+        loaded: dict[tuple[int, int], ir.Value] = {}
+
+        def load(i: int, column: int) -> ir.Value:
+            mask = None
+            if column in seen.edges:
+                place = ir.Constant(emit.I32, seen.edges.index(column) * vec.lanes)
+                sign = builder.bitcast(emit.load(builder, vec, builder.gep(table, [place])), bits)
+                mask = builder.icmp_signed("<", sign, ir.Constant(bits, None))
+            return emit.load(builder, vec, builder.gep(lines[i], [ir.Constant(emit.I32, column)]), mask)
+
+        def see(s: int, i: int, last: ir.Value) -> list[ir.Value]:
+            if i not in begun:
+                lines[i] = emit.after(builder, lines[i], last)
+                begun.add(i)
+            found = []
+            for j in range(tile.vectors):
+                columns, first = seen.sources(s, j)
+                for column in columns:
+                    if (i, column) not in loaded:
+                        loaded[i, column] = load(i, column)
+                vectors = [loaded[i, column] for column in columns]
+                found.append(vectors[0] if seen.stride == 1 else emit.sift(builder, vec, vectors, first))
+            return found
+
+        return _sum(builder, tile, value, kernel._replace(strides=(kernel.strides[0], 1)), [weights], see)
+
+    operands = (tile, w, w_off, x, x_off, ld, types.int64, types.int64, edges, blank, masks)
+    return signature(tile, *operands, taps, strides, dilations, outside), lower
+
+
+@intrinsic(prefer_literal=True)
+def in_order(typingctx: Any, tile: Any, stride: Any) -> tuple[Any, Lowering]:
+    """The tile that `correlate_edged` summed with a column stride, a literal, in the order of its columns."""
+    sifted = emit.sifted(tile.vec) if stride.literal_value == 2 else list(range(tile.vec.lanes))
+    back = [sifted.index(lane) for lane in range(tile.vec.lanes)]
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return emit.for_each_register(builder, tile, args[0], lambda v, *_: emit.shuffle(builder, v, v, back))
+
+    return signature(tile, tile, stride), lower
 
 
 def _staged_pixels(builder: ir.IRBuilder, tile: Tile, line: ir.Value, first: int) -> list[ir.Value]:

@@ -141,6 +141,15 @@ def fma_row(
     return value
 
 
+def for_each_register(builder: ir.IRBuilder, tile: Tile, value: ir.Value, change: Any) -> ir.Value:
+    """The tile with every register replaced by ``change(register, row, vector)``."""
+    for i in range(tile.rows):
+        for j in range(tile.vectors):
+            k = tile.index(i, j)
+            value = builder.insert_value(value, change(builder.extract_value(value, k), i, j), k)
+    return value
+
+
 def clip(builder: ir.IRBuilder, value: ir.Value, low: ir.Value, high: ir.Value) -> ir.Value:
     """``value`` between two vectors; NaN stays NaN, since both comparisons are then false."""
     value = builder.select(builder.fcmp_ordered("<", value, low), low, value)
@@ -162,6 +171,20 @@ def every(builder: ir.IRBuilder, vectors: list[ir.Value], first: int, step: int,
         picks = [lane if e < v * lanes else lanes + min(e - v * lanes, lanes - 1) for lane, e in enumerate(elements)]
         value = shuffle(builder, value, vectors[v], picks)
     return value
+
+
+def sift(builder: ir.IRBuilder, vec: Vec, vectors: list[ir.Value], first: int) -> ir.Value:
+    """Every second element of two vectors from ``first``, 0 or 1, on, in the order of `sifted`: one instruction."""
+    part = 16 // vec.itemsize
+    blocks = [start + block for block in range(0, vec.lanes, part) for start in (0, vec.lanes)]
+    a, b = vectors
+    return shuffle(builder, a, b, [k for block in blocks for k in range(block + first, block + part, 2)])
+
+
+def sifted(vec: Vec) -> list[int]:
+    """Which of those elements is in each lane of what `sift` makes: 16 bytes of one vector, then 16 of the other."""
+    part, half = 8 // vec.itemsize, vec.lanes // 2
+    return [start + k + block for block in range(0, half, part) for start in (0, half) for k in range(part)]
 
 
 def pick(builder: ir.IRBuilder, vector: ir.Value, elements: Sequence[int | None]) -> ir.Value:

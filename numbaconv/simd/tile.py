@@ -133,22 +133,13 @@ def sum_lanes(typingctx: Any, tile: Any) -> tuple[Any, Lowering]:
     return signature(summed, tile), lower
 
 
-def _for_each_register(builder: ir.IRBuilder, tile: Tile, value: ir.Value, change: Any) -> ir.Value:
-    """The tile with every register replaced by ``change(register, row, vector)``."""
-    for i in range(tile.rows):
-        for j in range(tile.vectors):
-            k = tile.index(i, j)
-            value = builder.insert_value(value, change(builder.extract_value(value, k), i, j), k)
-    return value
-
-
 @intrinsic
 def add(typingctx: Any, a: Any, b: Any) -> tuple[Any, Lowering]:
     """The sum of two tiles."""
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         x, y = args
-        return _for_each_register(
+        return emit.for_each_register(
             builder, a, x, lambda reg, i, j: builder.fadd(reg, builder.extract_value(y, a.index(i, j)))
         )
 
@@ -163,7 +154,7 @@ def add_to_rows(typingctx: Any, tile: Any, a: Any, offset: Any, step: Any) -> tu
         value, array, start, row_step = args
         pointers = emit.elements(context, builder, a, array, start, row_step, tile.rows)
         splats = [emit.load_splat(builder, tile.vec, pointer) for pointer in pointers]
-        return _for_each_register(builder, tile, value, lambda reg, i, j: builder.fadd(reg, splats[i]))
+        return emit.for_each_register(builder, tile, value, lambda reg, i, j: builder.fadd(reg, splats[i]))
 
     return signature(tile, tile, a, offset, step), lower
 
@@ -179,7 +170,7 @@ def add_to_columns(typingctx: Any, tile: Any, a: Any, offset: Any, count: Any) -
             pointer = emit.element(context, builder, a, array, emit.plus(builder, start, j * tile.vec.lanes))
             mask = emit.first_lanes(builder, tile.vec, emit.plus(builder, n, -j * tile.vec.lanes))
             vectors.append(emit.load(builder, tile.vec, pointer, mask))
-        return _for_each_register(builder, tile, value, lambda reg, i, j: builder.fadd(reg, vectors[j]))
+        return emit.for_each_register(builder, tile, value, lambda reg, i, j: builder.fadd(reg, vectors[j]))
 
     return signature(tile, tile, a, offset, types.int64), lower
 
@@ -207,7 +198,7 @@ def next_part(typingctx: Any, tile: Any, parts: Any) -> tuple[Any, Lowering]:
     around = [(lane + lanes // parts.literal_value) % lanes for lane in range(lanes)]
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return _for_each_register(builder, tile, args[0], lambda reg, i, j: emit.shuffle(builder, reg, reg, around))
+        return emit.for_each_register(builder, tile, args[0], lambda reg, i, j: emit.shuffle(builder, reg, reg, around))
 
     return signature(tile, tile, parts), lower
 
@@ -223,7 +214,7 @@ def clip(typingctx: Any, tile: Any, low: Any, high: Any) -> tuple[Any, Lowering]
         before = builder.block
         with builder.if_then(builder.or_(below, above)):
             bounds = [emit.splat(builder, bound, tile.vec.lanes) for bound in args[1:]]
-            clipped = _for_each_register(builder, tile, value, lambda reg, i, j: emit.clip(builder, reg, *bounds))
+            clipped = emit.for_each_register(builder, tile, value, lambda reg, i, j: emit.clip(builder, reg, *bounds))
             inside = builder.block
         result = builder.phi(tile.llvm)
         result.add_incoming(value, before)
