@@ -1,7 +1,7 @@
 """What the cost model's choice costs: ``python -m benchmarks.regret``, which ``make bench-planner`` calls.
 
-On every layer, the time of the estimated plan over that of the best plan among all that are worth measuring, timed in
-turn in one run.
+On every layer, the median time of the estimated plan over that of the best plan among all that are worth measuring,
+timed in turn in one run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.sets import SETS, load_sets
-from numbaconv.measure import time_plans
+from numbaconv.measure import timings_of
 from numbaconv.parallel import max_threads
 from numbaconv.plan import Plan
 from numbaconv.planner import allowed, estimated, fitting, worth_measuring
@@ -27,10 +27,10 @@ def regret(problem: ConvProblem, threads: int) -> tuple[float, str, str]:
     table = allowed(problem)
     choice = estimated(problem, threads, table)
     plans = worth_measuring(fitting(problem, threads, table))
-    timed = time_plans([choice, *(plan for plan in plans if _how(plan) != _how(choice))])
-    best, least = min(timed, key=lambda pair: pair[1])
-    chosen, seconds = timed[0]
-    return seconds / least, _how(chosen), _how(best)
+    timed = timings_of([choice, *(plan for plan in plans if _how(plan) != _how(choice))])
+    best, least = min(timed, key=lambda pair: pair[1].median)
+    chosen, timing = timed[0]
+    return timing.median / least.median, _how(chosen), _how(best)
 
 
 def _how(plan: Plan) -> str:
