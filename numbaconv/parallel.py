@@ -47,8 +47,8 @@ def _drive(
         run_tasks(counter, 0, tasks, address, x, w, bias, y, workspaces[worker], geometry)
 
 
-drive_serial = jit(_drive)
-_drive_parallel = jit(_drive, parallel=True)
+drive_serial = jit(_drive, allocates=True)
+_drive_parallel = jit(_drive, allocates=True, parallel=True)
 
 _entry_lock = threading.Lock()
 _forked_with_layer: str | None = None

@@ -63,7 +63,7 @@ def _packer(mh: int, mw: int, R: int, S: int, sh: int, sw: int, nv: int, lanes: 
                 for i in range(0, channels * nr, lanes):
                     store(load(workspace, transformed + point * plane + i, lanes), y, run + i)
 
-    return jit(pack)
+    return jit(pack, allocates=True)
 
 
 def winograd_packing(
