@@ -3,10 +3,10 @@
 ``y = A^T ((G g) * (B^T d))`` computes ``m`` outputs of the correlation of ``r`` weights ``g`` with ``n = m + r - 1``
 inputs ``d`` by ``n`` products: polynomials are evaluated at ``n - 1`` points and infinity, multiplied there, and
 interpolated. With a stride, the weights and inputs of each phase (the even and the odd ones, with stride 2) make a
-correlation of unit stride, and the outputs of the phases add up. Source: Lavin and Gray, "Fast Algorithms for
-Convolutional Neural Networks" (CVPR 2016); the construction is that of Barabasz et al., "Error Analysis and Improving
-the Accuracy of Winograd Convolution for Deep Neural Networks" (ACM TOMS 46(4), 2020), who show how much the points
-decide the error.
+correlation of unit stride, and the outputs of the phases add up: all are evaluated at the same points, and their
+products are summed before they are interpolated. Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural
+Networks" (CVPR 2016); the construction is that of Barabasz et al., "Error Analysis and Improving the Accuracy of
+Winograd Convolution for Deep Neural Networks" (ACM TOMS 46(4), 2020), who show how much the points decide the error.
 """
 
 from __future__ import annotations
@@ -69,10 +69,20 @@ def transforms_at(m: int, r: int, points: tuple[Fraction, ...]) -> Transforms:
 
 
 @functools.cache
-def _unit_stride(m: int, r: int) -> Transforms:
+def transforms(m: int, r: int) -> Transforms:
     """The matrices of F(m, r) at the points chosen for accuracy, rows of B^T scaled to the order of 1.
 
     Scaling by powers of two, undone in G, rounds nothing; it keeps products of many channels from growing apart.
+
+    Raises
+    ------
+    ValueError
+        If there are no points for m + r - 1.
+
+    Examples
+    --------
+    >>> [[str(entry) for entry in row] for row in transforms(2, 3).output]
+    [['1', '1', '1', '0'], ['0', '1', '-1', '1']]
     """
     n = m + r - 1
     if m == 1 or r == 1:  # the direct sum of n products, or n sums of one
@@ -91,20 +101,52 @@ def _unit_stride(m: int, r: int) -> Transforms:
     )
 
 
+class Phases(NamedTuple):
+    """A kernel's taps by their remainder of division by the stride: those of each make a kernel of unit stride.
+
+    There are ``number`` phases, the first ``whole`` of ``taps`` taps, and those behind them of one tap less.
+    """
+
+    number: int
+    taps: int
+    whole: int
+
+
+def phases(r: int, stride: int) -> Phases:
+    """The phases of ``r`` taps that have some.
+
+    Examples
+    --------
+    >>> phases(3, 1), phases(7, 2), phases(2, 3)
+    (Phases(number=1, taps=3, whole=1), Phases(number=2, taps=4, whole=1), Phases(number=2, taps=1, whole=2))
+    """
+    taps = -(-r // stride)
+    return Phases(min(r, stride), taps, r - stride * (taps - 1))
+
+
 def point_count(m: int, r: int, stride: int = 1) -> int:
-    """Products of F(m, r), which are as many as the inputs that it sees, if no input lies between all taps.
+    """Points of F(m, r): those of its longest phase.
 
     Examples
     --------
     >>> point_count(4, 3), point_count(5, 3, stride=2)
+    (6, 6)
+    """
+    return m + phases(r, stride).taps - 1
+
+
+def product_count(m: int, r: int, stride: int = 1) -> int:
+    """Products of F(m, r) for each channel: one a point and phase, but at the last point of whole phases only.
+
+    That point sees the last tap alone, be it infinity or, in a direct sum, the last of the products.
+
+    Examples
+    --------
+    >>> product_count(4, 3), product_count(5, 3, stride=2)
     (6, 11)
     """
-    return (m - 1) * stride + r
-
-
-def _phases(r: int, stride: int) -> list[int]:
-    """Taps of each phase that has some."""
-    return [len(range(phase, r, stride)) for phase in range(min(r, stride))]
+    number, _, whole = phases(r, stride)
+    return number * (point_count(m, r, stride) - 1) + whole
 
 
 def tile_sizes(r: int, stride: int = 1) -> list[int]:
@@ -117,43 +159,7 @@ def tile_sizes(r: int, stride: int = 1) -> list[int]:
     """
     if r <= stride:
         return [1]
-    phases = _phases(r, stride)
-    return [1, *(m for m in range(2, max(_PAIRS)) if all(taps == 1 or m + taps - 1 in _PAIRS for taps in phases))]
-
-
-def _spread(row: tuple[Fraction, ...], first: int, step: int, length: int) -> tuple[Fraction, ...]:
-    """The row's entries at columns ``first``, ``first + step``, ... of a row of zeros."""
-    entries = [Fraction(0)] * length
-    for number, entry in enumerate(row):
-        entries[first + number * step] = entry
-    return tuple(entries)
-
-
-@functools.cache
-def transforms(m: int, r: int, stride: int = 1) -> Transforms:
-    """The matrices of F(m, r): m outputs, ``stride`` inputs apart, of r taps; m is among `tile_sizes`.
-
-    Phase after phase: with stride 2, first the even taps, F(m, (r + 1) / 2), which see the even inputs; then the odd.
-
-    Raises
-    ------
-    ValueError
-        If there are no points for a phase.
-
-    Examples
-    --------
-    >>> [[str(entry) for entry in row] for row in transforms(2, 3).output]
-    [['1', '1', '1', '0'], ['0', '1', '-1', '1']]
-    >>> [[str(entry) for entry in row] for row in transforms(2, 3, stride=2).weight]
-    [['1/2', '0', '1/2'], ['-1/2', '0', '1/2'], ['0', '0', '1'], ['0', '1', '0'], ['0', '1', '0']]
-    """
-    phases = [_unit_stride(m, taps) for taps in _phases(r, stride)]
-    inputs = point_count(m, r, stride)
-    return Transforms(
-        tuple(tuple(entry for part in phases for entry in part.output[i]) for i in range(m)),
-        tuple(_spread(row, phase, stride, r) for phase, part in enumerate(phases) for row in part.weight),
-        tuple(_spread(row, phase, stride, inputs) for phase, part in enumerate(phases) for row in part.input),
-    )
+    return [1, *(m for m in range(2, max(_PAIRS)) if point_count(m, r, stride) in _PAIRS)]
 
 
 @functools.cache
@@ -168,7 +174,11 @@ def amplification(m: int, r: int, stride: int = 1) -> float:
     >>> [round(amplification(m, 3), 1) for m in (1, 2, 4, 6)]
     [1.0, 1.3, 2.8, 6.7]
     """
-    output, weight, data = transforms(m, r, stride)
-    norms = [sum(e * e for e in g) * sum(e * e for e in d) for g, d in zip(weight, data, strict=True)]
+    output, weight, data = transforms(m, phases(r, stride).taps)
+    taps = [len(range(phase, r, stride)) for phase in range(phases(r, stride).number)]
+    norms = [
+        sum(sum(e * e for e in g[:length]) for length in taps) * sum(e * e for e in d)
+        for g, d in zip(weight, data, strict=True)
+    ]
     variances = [sum(a * a * norm for a, norm in zip(row, norms, strict=True)) for row in output]
     return math.sqrt(max(variances) / r)

@@ -50,6 +50,10 @@ _DESCRIPTORS = (
     "g2mb2ic36ih9iw12oc20oh5ow6kh5kw4sh2sw2ph2pw1",
     "mb1ic17ih13iw11oc19oh4ow11kh7kw3sh3sw1ph2pw1",
     "mb1ic18ih13iw17oc17oh7ow4kh3kw5sh2sw3ph2pw2dh1dw1",
+    # phases of few channels, side by side, and some that exceed a vector
+    "mb1ic3ih31oc9oh6kh11sh4ph0",
+    "mb2ic3ih19iw22oc18oh10ow11kh7kw7sh2sw2ph3pw3",
+    "mb1ic5ih13iw26oc4oh4ow6kh4kw7sh3sw4ph1pw1",
     # groups, among them depthwise with multipliers, strides, dilation, and a single channel's filter
     "g3mb2ic6ih8oc9oh8kh3ph1",
     "g2mb1ic36ih5iw9oc38oh5ow9kh3kw3ph1pw1",

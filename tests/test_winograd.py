@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import starmap
@@ -12,7 +13,7 @@ import pytest
 
 from numbaconv.algorithms import ALGORITHMS
 from numbaconv.algorithms.winograd import TILES
-from numbaconv.cooktoom import Matrix, point_count, tile_sizes, transforms
+from numbaconv.cooktoom import phases, point_count, product_count, tile_sizes, transforms
 from numbaconv.machine import this_machine
 from numbaconv.plan import Plan
 from numbaconv.planner import allowed, plan_problem
@@ -20,30 +21,48 @@ from numbaconv.problem import ConvProblem
 from numbaconv.verify import tolerance, verify_plan
 
 
-def times(matrix: Matrix, vector: list[Fraction]) -> list[Fraction]:
+def times(matrix: Sequence[Sequence[Fraction]], vector: list[Fraction]) -> list[Fraction]:
     return [sum(starmap(mul, zip(row, vector, strict=True)), Fraction(0)) for row in matrix]
 
 
-FILTERS = [(m, r, stride) for r in range(1, 8) for stride in (1, 2, 3) for m in tile_sizes(r, stride)]
+FILTERS = [(m, r, stride) for r in range(1, 12) for stride in (1, 2, 3, 4) for m in tile_sizes(r, stride)]
+
+
+def random_fractions(rng: np.random.Generator, size: int) -> list[Fraction]:
+    return [Fraction(int(v)) for v in rng.integers(-99, 99, size)]
 
 
 @pytest.mark.parametrize(("m", "r", "stride"), FILTERS)
 def test_matrices_filter_exactly(m: int, r: int, stride: int) -> None:
-    """In rational numbers, on random integers."""
+    """In rational numbers, on random integers: the phases' products add up, but for those that are not counted."""
     rng = np.random.default_rng(0)
-    points = point_count(m, r, stride)
-    weights, inputs = ([Fraction(int(v)) for v in rng.integers(-99, 99, size)] for size in (r, points))
-    output, weight, data = transforms(m, r, stride)
-    products = list(starmap(mul, zip(times(weight, weights), times(data, inputs), strict=True)))
-    assert len(products) == points
-    expected = [sum(weights[j] * inputs[i * stride + j] for j in range(r)) for i in range(m)]
-    assert times(output, products) == expected
+    weights, inputs = random_fractions(rng, r), random_fractions(rng, (m - 1) * stride + r)
+    number, taps, whole = phases(r, stride)
+    output, weight, data = transforms(m, taps)
+    points, counted = len(data), 0
+    sums = [Fraction(0)] * points
+    for phase in range(number):
+        seen = inputs[phase::stride][:points]
+        own = weights[phase::stride]
+        pairs = zip(
+            times([row[: len(own)] for row in weight], own),
+            times([row[: len(seen)] for row in data], seen),
+            strict=True,
+        )
+        for point, pair in enumerate(pairs):
+            if point < points - 1 or phase < whole:
+                sums[point] += mul(*pair)
+                counted += 1
+    assert points == point_count(m, r, stride)
+    assert counted == product_count(m, r, stride)
+    assert len(own) == (taps if whole == number else taps - 1)
+    assert times(output, sums) == [sum(weights[j] * inputs[i * stride + j] for j in range(r)) for i in range(m)]
 
 
-@pytest.mark.parametrize(("m", "r", "stride"), FILTERS)
-def test_input_and_output_matrices_round_nothing(m: int, r: int, stride: int) -> None:
+@pytest.mark.parametrize(("m", "r"), [(m, r) for r in range(1, 8) for m in tile_sizes(r)])
+def test_input_and_output_matrices_round_nothing(m: int, r: int) -> None:
     """Their entries are exact in float32; only G's are rounded, once, when weights are prepared."""
-    output, _, data = transforms(m, r, stride)
+    output, _, data = transforms(m, r)
     for matrix in (output, data):
         for row in matrix:
             assert all(Fraction(float(np.float32(float(entry)))) == entry for entry in row)
@@ -56,6 +75,7 @@ def test_points_it_has_not() -> None:
 
 KERNELS = ["kh3kw3ph1pw1", "kh5kw5ph2pw2", "kh1kw7ph0pw3", "kh7kw1ph3pw0", "kh3kw1ph1pw0", "kh2kw2ph0pw0"]
 KERNELS += ["kh3kw3ph2pw3dh1dw2", "kh3kw5ph1pw2", "kh3kw3sh2sw2ph1pw1", "kh5kw5sh2sw2ph2pw2", "kh1kw5sh2sw2ph0pw2"]
+KERNELS += ["kh7kw7sh2sw2ph3pw3", "kh11kw11sh4sw4ph2pw2", "kh3kw5sh2sw3ph1pw2dh1dw2"]
 
 
 @pytest.mark.parametrize("channels", [64, 256, 512])

@@ -8,7 +8,7 @@ from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.geometry import ceil_div, inputs_seen, pixel_place, read, spatial, steps_inside
 from numbaconv.problem import ConvProblem
-from numbaconv.runtime import Dispatcher, jit
+from numbaconv.runtime import Dispatcher, jit, shared
 from numbaconv.simd.tile_memory import (
     load_columns,
     load_even,
@@ -41,6 +41,7 @@ def masks_are_dear(lanes: int, dtype: str) -> bool:
     return not vectors_fill_lines(lanes, dtype)
 
 
+@shared
 def pitch_apart(channels: int, itemsize: int) -> int:
     """Elements from one staged pixel to the next: the channels, and a cache line where pixels would collide.
 

@@ -12,10 +12,11 @@ multiplications than the direct sum. A task takes a block of tiles and some pane
 
 Everything between x and y stays in L2, or nearly. A tile may have another m along each axis, and 1 along one: then the
 sum along it is the direct one, and that of a single tap is no transform at all. A dilated kernel sees every d-th pixel,
-so that d * d tiles lie in each other: each is a strided view of the staged block. With a stride s a tile sees (m - 1) *
-s + r inputs along an axis, whose phases are transformed apart (`cooktoom.py`): 3 x 3 with stride 2 and m = 3 takes 1.65
-times fewer multiplications. Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). A
-NaN or Inf in the input spreads over the tiles that see it.
+so that d * d tiles lie in each other: each is a strided view of the staged block. With a stride the phases of inputs
+and taps (`cooktoom.py`) are such views, too, and channels of their own: 3 x 3 with stride 2 is 2 x 2 of four times the
+channels, without the products of taps that a phase has not, 1.8 times fewer than the direct sum's for m = 4. Source:
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). A NaN or Inf in the input spreads over
+the tiles that see it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cooktoom import amplification, point_count, tile_sizes
+from numbaconv.cooktoom import amplification, phases, point_count, product_count, tile_sizes
 from numbaconv.cost import FMA_PER_CYCLE, MEMORY_BYTES, STREAM_BYTES, TILE_OVERHEAD, Work, share
 from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read
 from numbaconv.machine import Machine
@@ -52,7 +53,7 @@ TILES = {
 #: By the channels that are summed at a stretch, the error, max |y - y64| / max |y64|, in float32 for each unit of
 #: `amplification`, which was 2.0 to 2.8e-7 and 1.1 to 1.6e-7 as measured. Shorter sums take 6 % longer.
 _ERRORS = {128: 3.2e-7, 32: 2.0e-7}
-#: The longest kernel: F(2, 7) is the longest of unit stride for which there are points, and code grows with the taps.
+#: Taps of a phase, at most: F(2, 7) is the longest for which there are points, and code grows with the taps.
 _MOST_TAPS = 7
 #: Channels that the products of fewer take as long as: what they store does not stay in L1.
 _LEAST_DEPTH = 10
@@ -82,25 +83,34 @@ class Settings(NamedTuple):
 class _Tiling(NamedTuple):
     """How F(mh x mw, r) cuts the outputs: ``rows`` by ``columns`` units of dh by dw tiles that lie in each other.
 
-    A tile has mh by mw outputs, as far apart as the dilations dh and dw, of inputs sh and sw times as far apart, and
-    takes ``points`` products a channel. Along an axis that is not filtered all of these are 1.
+    A tile has mh by mw outputs, as far apart as the dilations dh and dw, of inputs sh and sw times as far apart. Along
+    an axis that is not filtered all of these are 1. It has so many ``points``, and takes ``products`` for each input
+    channel, of which there are ``phases``.
     """
 
     sh: int
     sw: int
     dh: int
     dw: int
+    phases: int
     points: int
+    products: int
     rows: int
     columns: int
+
+    def depth(self, channels: int) -> float:
+        """Products that a point sums, on average."""
+        return channels * self.products / self.points
 
 
 def _tiling(problem: ConvProblem, mh: int, mw: int) -> _Tiling:
     (_, R, S), (_, P, Q) = problem.kernel_size, problem.out_size
     sh, dh = (problem.stride[1], problem.dilation[1]) if R > 1 else (1, 1)
     sw, dw = (problem.stride[2], problem.dilation[2]) if S > 1 else (1, 1)
-    points = point_count(mh, R, sh) * point_count(mw, S, sw)
-    return _Tiling(sh, sw, dh, dw, points, ceil_div(P, mh * dh), ceil_div(Q, mw * dw))
+    return _Tiling(
+        sh, sw, dh, dw, phases(R, sh).number * phases(S, sw).number, point_count(mh, R, sh) * point_count(mw, S, sw),
+        product_count(mh, R, sh) * product_count(mw, S, sw), ceil_div(P, mh * dh), ceil_div(Q, mw * dw),
+    )  # fmt: skip
 
 
 def _amplification(problem: ConvProblem, mh: int, mw: int) -> float:
@@ -125,8 +135,10 @@ def _sides(problem: ConvProblem, axis: int) -> list[int]:
 
 
 class _Layout(NamedTuple):
-    """A workspace of so many ``elements``: from one point's plane to the next, and where each part begins."""
+    """A workspace of so many ``elements``: the distances of pixels, tiles and planes, and where each part begins."""
 
+    pitch: int
+    tile_pitch: int
     plane: int
     product_plane: int
     transformed: int
@@ -137,43 +149,63 @@ class _Layout(NamedTuple):
 
 @shared
 def _layout(
-    mh: int, mw: int, R: int, S: int, sh: int, sw: int, dh: int, dw: int, mr: int, nr: int, lanes: int, line: int,
-    block_p: int, block_q: int, pitch: int,
+    mh: int, mw: int, R: int, S: int, sh: int, sw: int, dh: int, dw: int, mr: int, nr: int, lanes: int, itemsize: int,
+    block_p: int, block_q: int, C: int,
 ) -> _Layout:  # fmt: skip
     """The workspace for blocks of block_p by block_q units.
 
-    Planes are an odd number of cache lines apart, so that they do not meet in a few sets of the caches.
+    Pixels and tiles are whole vectors of channels, but that pixels of few channels lie close where neighbours are
+    phases, which then fill vectors. Planes are an odd number of cache lines apart, so that they do not meet in a few
+    sets of the caches.
     """
-    points = inputs_seen(mh, sh, R, 1) * inputs_seen(mw, sw, S, 1)
-    tiles = max(block_p * dh * block_q * dw, mr)
+    line = LINE // itemsize
+    taps_h = (R + sh - 1) // sh
+    taps_w = (S + sw - 1) // sw
+    row_phases, column_phases = min(R, sh), min(S, sw)
+    pitch = C
+    if C > lanes or column_phases == 1 or dw > 1:
+        pitch = pitch_apart((C + lanes - 1) // lanes * lanes, itemsize)
+    span = column_phases * C if pitch == C and dw == 1 else C
+    beyond = (lanes - span % lanes) % lanes  # what the last vector of the last phase writes behind it
+    depth = (row_phases * column_phases * C + beyond + lanes - 1) // lanes * lanes
+    tile_pitch = pitch_apart(depth, itemsize)
+    tiles = (block_p * dh * block_q * dw + mr - 1) // mr * mr
     height, width = block_p * dh * mh, block_q * dw * mw
-    plane = ((tiles * pitch + line - 1) // line | 1) * line
+    plane = ((tiles * tile_pitch + line - 1) // line | 1) * line
     product_plane = ((tiles * nr + line - 1) // line | 1) * line
-    transformed = inputs_seen(height, sh, R, dh) * inputs_seen(width, sw, S, dw) * pitch
+    # Phases that have a tap less than others read as much as these, and no product sees it.
+    rows = inputs_seen(height, sh, row_phases * taps_h, dh)
+    columns = inputs_seen(width, sw, column_phases * taps_w, dw)
+    transformed = rows * columns * pitch
+    points = (mh + taps_h - 1) * (mw + taps_w - 1)
     products = transformed + points * plane
     outputs = products + points * product_plane
     elements = outputs + (height * width + max(points, lanes)) * lanes
-    return _Layout(plane, product_plane, transformed, products, outputs, elements)
+    return _Layout(pitch, tile_pitch, plane, product_plane, transformed, products, outputs, elements)
 
 
 @functools.cache
 def _kernel(
-    mh: int, mw: int, R: int, S: int, sh: int, sw: int, mr: int, nv: int, lanes: int, line: int, sum_block: int
+    mh: int, mw: int, R: int, S: int, sh: int, sw: int, mr: int, nv: int, lanes: int, itemsize: int, sum_block: int
 ) -> Dispatcher:
-    """The kernel of F(mh x mw, R x S) with strides sh and sw; ``line`` is a cache line in elements."""
+    """The kernel of F(mh x mw, R x S) with strides sh and sw."""
     stage = channels_last_stager(lanes)
+    row_phases, taps_h, whole_rows = phases(R, sh)
+    column_phases, taps_w, whole_columns = phases(S, sw)
     nh = point_count(mh, R, sh)
     nw = point_count(mw, S, sw)
+    product_planes = product_count(mh, R, sh) * product_count(mw, S, sw)
     nr = nv * lanes
 
     def winograd(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of tiles for some panels of output channels.
 
-        ``x`` is NCHW, ``y`` NKPQ; ``w`` is [G][panels][nh * nw][C][nr] (``winograd_packing``). In ``workspace`` are
-        the block staged, [rows][columns][pitch]; its tiles transformed, [nh * nw][tiles][pitch]; one panel's products,
-        [nh * nw][tiles][nr]; and its outputs, [rows][columns][lanes], with a half-transformed tile behind them. The
-        pitch is whole vectors: channels beyond C are junk, which no product reads. A register tile of the last
-        Winograd tiles overlaps the one before.
+        ``x`` is NCHW, ``y`` NKPQ; ``w`` is [G][panels][products][C][nr] (``winograd_packing``), for each of nh * nw
+        points the phases that have a product there. In ``workspace`` are the block staged, [rows][columns][pitch]; its
+        tiles transformed, [nh * nw][tiles][tile_pitch], phase after phase, of C channels each; one panel's products,
+        [nh * nw][tiles][nr]; and its outputs, [rows][columns][lanes], with a half-transformed tile behind them.
+        What the pitches have beyond the channels is junk, which no product reads, and so are the last register tile's
+        rows beyond the last Winograd tile, which no output is made of.
         """
         g = read(geometry)
         C, K = g.C, g.K
@@ -189,15 +221,16 @@ def _kernel(
         tiles = height // mh * (width // mw)
         rows = inputs_seen(height, sh, R, dh)
         columns = inputs_seen(width, sw, S, dw)
-        pitch = g.pitch
+        # Each part begins where the largest block's would.
+        parts = _layout(mh, mw, R, S, sh, sw, dh, dw, mr, nr, lanes, itemsize, g.block_p, g.block_q, C)
+        pitch, tile_pitch, plane, product_plane, transformed, products, outputs, _ = parts
         stage(
             x, g.H * g.W, (n * g.G + group) * C * g.H * g.W, g.H, g.W, p0 * g.stride_h - g.pad_h, g.stride_h // sh,
             q0 * g.stride_w - g.pad_w, g.stride_w // sw, C, pitch, rows, columns, workspace, 0,
         )  # fmt: skip
 
-        # Each part begins where the largest block's would.
-        parts = _layout(mh, mw, R, S, sh, sw, dh, dw, mr, nr, lanes, line, g.block_p, g.block_q, pitch)
-        plane, product_plane, transformed, products, outputs, _ = parts
+        # Phases of columns that lie side by side are transformed as one, of more channels.
+        spans, span = (1, column_phases * C) if pitch == C and dw == 1 else (column_phases, C)
         half = outputs  # the half-transformed tile, [nh][nw][lanes], is gone before there are outputs
 
         to = transformed
@@ -205,36 +238,49 @@ def _kernel(
             top = p_tile // tall * tall + p_tile % tall // mh
             for q_tile in range(0, width, mw):
                 corner = (top * sh * columns + (q_tile // wide * wide + q_tile % wide // mw) * sw) * pitch
-                for c in range(0, C, lanes):
-                    for j in range(nw):
-                        transform(_INPUT, mh, R, sh, workspace, corner + j * dw * pitch + c, columns * dh * pitch,
-                                  workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
-                    for i in range(nh):
-                        transform(_INPUT, mw, S, sw, workspace, half + i * nw * lanes, lanes,
-                                  workspace, to + c + i * nw * plane, plane, lanes)  # fmt: skip
-                to += pitch
+                down = sh * dh * columns * pitch
+                for phase in range(row_phases * spans):
+                    source = corner + (phase // spans * dh * columns + phase % spans * dw) * pitch
+                    slot = to + phase * span
+                    for c in range(0, span, lanes):
+                        for j in range(nw):
+                            transform(_INPUT, mh, taps_h, nh, workspace, source + j * sw * dw * pitch + c, down,
+                                      workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
+                        for i in range(nh):
+                            transform(_INPUT, mw, taps_w, nw, workspace, half + i * nw * lanes, lanes,
+                                      workspace, slot + c + i * nw * plane, plane, lanes)  # fmt: skip
+                to += tile_pitch
 
         panels = (K + nr - 1) // nr
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
         out_rows = min(height, g.P - p0)
         out_columns = min(width, g.Q - q0)
         for panel in range(k_task * g.block_k, min(panels, (k_task + 1) * g.block_k)):
+            weights = (group * panels + panel) * product_planes * C * nr
             for point in range(nh * nw):
-                weights = ((group * panels + panel) * nh * nw + point) * C * nr
-                for tile_block in range(0, tiles, mr):
-                    tile = max(0, min(tile_block, tiles - mr))
-                    pixels = transformed + point * plane + tile * pitch
-                    sums = products + point * product_plane + tile * nr
-                    # Every pass over the tiles asks for one vector of the next point's weights, into L2.
-                    ahead = weights + C * nr + tile_block // mr % nv * lanes
-                    for c_block in range(0, C, sum_block):
-                        acc = zeros(x, mr, nv, lanes)
-                        for c in range(c_block, min(C, c_block + sum_block)):
-                            acc = rank1(acc, workspace, pixels + c, pitch, w, weights + c * nr)
-                            prefetch_rows(w, ahead + c * nr, 0, 1, 2)
-                        if c_block > 0:
-                            acc = add(acc, load_tile(workspace, sums, nr, mr, nv, lanes))
-                        store_tile(acc, workspace, sums, nr)
+                # The last point sees the last taps alone, which not every phase has. Phases whose products are summed
+                # lie side by side, at least those of the same rows.
+                down = row_phases if point // nw < nh - 1 else whole_rows
+                across = column_phases if point % nw < nw - 1 else whole_columns
+                runs, length = (1, down * across * C) if across == column_phases else (down, across * C)
+                for run in range(runs):
+                    for c_block in range(0, length, sum_block):
+                        pixels = transformed + point * plane + run * column_phases * C + c_block
+                        factors = weights + (run * length + c_block) * nr
+                        depth = min(sum_block, length - c_block)
+                        for tile in range(0, tiles, mr):
+                            # Every pass over the tiles asks for one vector of the next point's weights, into L2.
+                            ahead = factors + runs * length * nr + tile // mr % nv * lanes
+                            acc = zeros(x, mr, nv, lanes)
+                            for c in range(depth):
+                                at = pixels + tile * tile_pitch + c
+                                acc = rank1(acc, workspace, at, tile_pitch, w, factors + c * nr)
+                                prefetch_rows(w, ahead + c * nr, 0, 1, 2)
+                            sums = products + point * product_plane + tile * nr
+                            if run + c_block > 0:
+                                acc = add(acc, load_tile(workspace, sums, nr, mr, nv, lanes))
+                            store_tile(acc, workspace, sums, nr)
+                weights += runs * length * nr
             for vector in range(nv):
                 k = panel * nr + vector * lanes
                 if k >= K:
@@ -245,11 +291,11 @@ def _kernel(
                     top = p_tile // tall * tall + p_tile % tall // mh
                     for q_tile in range(0, width, mw):
                         for j in range(nw):
-                            transform(_OUTPUT, mh, R, sh, workspace, at + j * product_plane, nw * product_plane,
+                            transform(_OUTPUT, mh, taps_h, nh, workspace, at + j * product_plane, nw * product_plane,
                                       workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
                         corner = outputs + (top * width + q_tile // wide * wide + q_tile % wide // mw) * lanes
                         for i in range(mh):
-                            transform(_OUTPUT, mw, S, sw, workspace, half + i * nw * lanes, lanes,
+                            transform(_OUTPUT, mw, taps_w, nw, workspace, half + i * nw * lanes, lanes,
                                       workspace, corner + i * dh * width * lanes, dw * lanes, lanes)  # fmt: skip
                         at += nr
                 channels = min(lanes, K - k)
@@ -269,25 +315,20 @@ def _kernel(
 def _workspace(problem: ConvProblem, settings: Settings, machine: Machine) -> int:
     """Elements of a worker's workspace."""
     mh, mw, mr, nv, block_p, block_q, _ = settings
-    lanes, line = machine.lanes(problem.dtype), LINE // ITEM_SIZE[problem.dtype]
-    sh, sw, dh, dw, *_ = _tiling(problem, mh, mw)
-    _, R, S = problem.kernel_size
-    pitch = _pitch(problem, machine)
-    return _layout(mh, mw, R, S, sh, sw, dh, dw, mr, nv * lanes, lanes, line, block_p, block_q, pitch).elements
-
-
-def _pitch(problem: ConvProblem, machine: Machine) -> int:
-    """Elements from one staged pixel to the next: whole vectors of channels."""
-    lanes = machine.lanes(problem.dtype)
-    return pitch_apart(ceil_div(problem.in_channels // problem.groups, lanes) * lanes, ITEM_SIZE[problem.dtype])
+    lanes, itemsize = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
+    cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
+    return _layout(
+        mh, mw, R, S, cut.sh, cut.sw, cut.dh, cut.dw, mr, nv * lanes, lanes, itemsize, block_p, block_q,
+        problem.in_channels // problem.groups,
+    ).elements  # fmt: skip
 
 
 def applicable(problem: ConvProblem) -> str | None:
-    T, *kernel = problem.kernel_size
-    if T > 1 or max(kernel) > _MOST_TAPS or max(max(_sides(problem, axis)) for axis in (1, 2)) == 1:
+    longest = max(phases(problem.kernel_size[axis], problem.stride[axis]).taps for axis in (1, 2))
+    if problem.kernel_size[0] > 1 or longest > _MOST_TAPS or max(max(_sides(problem, axis)) for axis in (1, 2)) == 1:
         return (
-            f"it is for kernels of up to {_MOST_TAPS} x {_MOST_TAPS} with more taps along an axis than its stride, and "
-            f"here are {' x '.join(map(str, problem.kernel_size))} with strides {' x '.join(map(str, problem.stride))}"
+            f"it is for kernels of up to {_MOST_TAPS} taps for each step of the stride, and more than one, and here "
+            f"are {' x '.join(map(str, problem.kernel_size))} with strides {' x '.join(map(str, problem.stride))}"
         )
     if problem.in_size[0] > 1 or any(problem.padding[0]):
         return "it is for two spatial axes, and here there are three"
@@ -316,10 +357,12 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
     cut, lanes = _tiling(problem, mh, mw), machine.lanes(problem.dtype)
     C, K = problem.group_channels
     tiles = problem.batch * problem.groups * cut.rows * cut.columns * cut.dh * cut.dw
-    products = tiles * max(C, _LEAST_DEPTH) * K / lanes / FMA_PER_CYCLE / threads
-    transforms = tiles * (C + K) / lanes * _TRANSFORM_FMAS / FMA_PER_CYCLE / threads
-    weights = cut.points * C * K
-    fetching = C * K * ITEM_SIZE[problem.dtype] / MEMORY_BYTES if _fetched(problem, weights, machine) else 0.0
+    products = tiles * max(cut.depth(C), _LEAST_DEPTH) * K / lanes / FMA_PER_CYCLE / threads
+    transforms = tiles * (cut.phases * C + K) / lanes * _TRANSFORM_FMAS / FMA_PER_CYCLE / threads
+    weights = cut.products * C * K
+    fetching = (
+        cut.depth(C) * K * ITEM_SIZE[problem.dtype] / MEMORY_BYTES if _fetched(problem, weights, machine) else 0.0
+    )
     beyond = 0
     if not problem.constant_weight:
         elements = weights + threads * _workspace(problem, _smallest(problem, mh, mw, machine), machine)
@@ -351,7 +394,8 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     smallest = _smallest(problem, mh, mw, machine)
     block_q = smallest.block_q
     images = max(1, problem.batch) * problem.groups * ceil_div(cut.columns, block_q)
-    weights = cut.points * C * K
+    depth = cut.depth(C)
+    weights = cut.products * C * K
     fetched = _fetched(problem, weights, machine)
     # Weights are better loaded for more tiles at once, even if these do not fit L2: 512 to 512 channels at 28 x 28 took
     # 3.6 ms in blocks of 28 tiles, and 2.9 ms with all 49; 128 at 56 x 56 with stride 2, 13 % less by 14 than by 7.
@@ -360,9 +404,9 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     one, two = (_workspace(problem, smallest._replace(block_p=block_p), machine) for block_p in (1, 2))
     rows = max(1, cut.rows)
     most = max(1, min(rows, _MOST_TILES // (block_q * each), 1 + (limit - one) // (two - one)))
-    streaming = C * lanes * size / STREAM_BYTES
-    fetching = C * lanes * size / MEMORY_BYTES * threads if fetched else 0.0
-    overhead = ceil_div(C, _sum_block(problem, mh, mw)) * TILE_OVERHEAD
+    streaming = depth * lanes * size / STREAM_BYTES
+    fetching = depth * lanes * size / MEMORY_BYTES * threads if fetched else 0.0
+    overhead = ceil_div(cut.phases * C, _sum_block(problem, mh, mw)) * TILE_OVERHEAD
     ways = []
     for block_p in {ceil_div(rows, ceil_div(rows, longest)) for longest in range(1, most + 1)}:
         tiles = block_p * block_q * each
@@ -372,9 +416,11 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
             # Pieces of the panels repeat the transforms of the input, but each thread loads a part of the weights only.
             for block_k in {panels, ceil_div(panels, threads)}:
                 vectors = block_k * nv
-                products = vectors * max(ceil_div(tiles, mr) * mr * max(C, _LEAST_DEPTH) / FMA_PER_CYCLE, streaming)
+                products = vectors * max(ceil_div(tiles, mr) * mr * max(depth, _LEAST_DEPTH) / FMA_PER_CYCLE, streaming)
                 products = hypot(products, vectors * fetching) + ceil_div(tiles, mr) * block_k * overhead
-                transforms = tiles * (C / lanes + min(vectors, K / lanes)) * _TRANSFORM_FMAS / FMA_PER_CYCLE
+                transforms = (
+                    tiles * (cut.phases * C / lanes + min(vectors, K / lanes)) * _TRANSFORM_FMAS / FMA_PER_CYCLE
+                )
                 tasks = ceil_div(blocks * ceil_div(panels, block_k), threads)
                 cycles = tasks * cut.points * (products + transforms)
                 ways.append((cycles, mr, nv, block_p, block_k))
@@ -391,30 +437,31 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
         problem, _workspace(problem, settings._replace(block_p=block_p, block_q=block_q), machine),
         tasks_g=problem.groups, tasks_p=ceil_div(cut.rows, block_p), tasks_q=ceil_div(cut.columns, block_q),
         tasks_k=ceil_div(panels, block_k),
-        block_p=block_p, block_q=block_q, block_k=block_k, pitch=_pitch(problem, machine),
+        block_p=block_p, block_q=block_q, block_k=block_k,
     )  # fmt: skip
 
 
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
     mh, mw, mr, nv, block_p, block_q, block_k = settings
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
-    sh, sw, dh, dw, points, rows, columns = _tiling(problem, mh, mw)
+    cut = _tiling(problem, mh, mw)
+    rows, columns, each = cut.rows, cut.columns, cut.dh * cut.dw
     _, P, Q = problem.out_size
     C, K = problem.group_channels
     images = problem.batch * problem.groups
     panels = ceil_div(K, nv * lanes)
     blocks = images * ceil_div(rows, block_p) * ceil_div(columns, block_q)
-    tiles = images * rows * columns * dh * dw
+    tiles = images * rows * columns * each
     repeats = ceil_div(panels, block_k)
-    weights = panels * nv * lanes * points * C
+    weights = panels * nv * lanes * cut.products * C
     loaded = blocks * weights * size
-    staged = images * P * Q * sh * sw * C * repeats
-    register_tiles = blocks * ceil_div(block_p * block_q * dh * dw, mr) * points * panels
-    transforms = tiles * points * (ceil_div(C, lanes) * repeats + panels * nv)
+    staged = images * P * Q * cut.sh * cut.sw * C * repeats
+    register_tiles = blocks * ceil_div(block_p * block_q * each, mr) * cut.points * panels
+    transforms = tiles * cut.points * (ceil_div(cut.phases * C, lanes) * repeats + panels * nv)
     return Work(
         share(threads, images, (rows, block_p), (columns, block_q), (panels, block_k)),
-        fmas=_SLOWER * register_tiles * max(C, _LEAST_DEPTH) * mr * nv + transforms * _TRANSFORM_FMAS,
-        tiles=register_tiles * ceil_div(C, _sum_block(problem, mh, mw)),
+        fmas=_SLOWER * register_tiles * max(cut.depth(C), _LEAST_DEPTH) * mr * nv + transforms * _TRANSFORM_FMAS,
+        tiles=register_tiles * ceil_div(cut.phases * C, _sum_block(problem, mh, mw)),
         moved=images * P * Q * K + (staged if C >= lanes else 0),
         scattered=0 if C >= lanes else staged,
         streamed=loaded,
@@ -433,8 +480,8 @@ def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packi
 def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
     mh, mw, mr, nv, *_ = settings
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
-    line = LINE // ITEM_SIZE[problem.dtype]
-    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, line, _sum_block(problem, mh, mw))
+    itemsize = ITEM_SIZE[problem.dtype]
+    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, _sum_block(problem, mh, mw))
 
 
 WINOGRAD = Algorithm(

@@ -9,7 +9,7 @@ import numpy as np
 from numbaconv.algorithms.algorithm import Packing, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cooktoom import point_count
+from numbaconv.cooktoom import phases, point_count, product_count
 from numbaconv.geometry import ceil_div, geometry, read
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -23,17 +23,23 @@ _WEIGHT = 1
 
 @functools.cache
 def _packer(mh: int, mw: int, R: int, S: int, sh: int, sw: int, nv: int, lanes: int, line: int) -> Dispatcher:
+    row_phases, taps_h, whole_rows = phases(R, sh)
+    column_phases, taps_w, whole_columns = phases(S, sw)
+    fewer_h, fewer_w = taps_h - 1, taps_w - 1
     nh = point_count(mh, R, sh)
     nw = point_count(mw, S, sw)
+    product_planes = product_count(mh, R, sh) * product_count(mw, S, sw)
     nr = nv * lanes
     transformed = R * S * lanes * lanes
     plane = lanes * nr + line
 
     def pack(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
-        """One panel of a group: ``w`` [G * K][C][R * S] to ``y`` [G][panels][nh * nw][C][nr], zeros beyond K.
+        """One panel of a group: ``w`` [G * K][C][R * S] to ``y`` [G][panels][products][C][nr], zeros beyond K.
 
+        The products are those of each point's phases, but of whole ones only where the last tap alone is seen.
         A block of ``lanes`` input channels at a time: ``workspace`` holds their weights with output channels in lanes,
-        [lanes][R * S][lanes], and behind these their transforms, [nh * nw][lanes][nr] with a line after each point's.
+        [lanes][R * S][lanes], and behind these the transforms of each phase, [phases][nh * nw][lanes][nr] with a line
+        after each point's.
         These go to ``y`` in runs: written there one by one, every store would miss L1, and take three times as long.
         In float64 until then: transformed in float32, the weights alone double the error of F(6, 3).
         """
@@ -41,7 +47,7 @@ def _packer(mh: int, mw: int, R: int, S: int, sh: int, sw: int, nv: int, lanes: 
         C, K = g.C, g.K
         panels = (K + nr - 1) // nr
         group = task // panels
-        half = np.empty(nh * S * lanes)
+        half = np.empty(nh * taps_w * lanes)
         for block in range(0, C, lanes):
             channels = min(lanes, C - block)
             for vector in range(nv):
@@ -50,18 +56,36 @@ def _packer(mh: int, mw: int, R: int, S: int, sh: int, sw: int, nv: int, lanes: 
                 for i in range(0, channels * R * S, lanes):
                     columns = transpose(load_block(w, source + i, C * R * S, K - k, channels * R * S - i, lanes))
                     store_tile(columns, workspace, i * lanes, lanes)
-                for c in range(channels):
-                    for s in range(S):
-                        transform(_WEIGHT, mh, R, sh, workspace, (c * R * S + s) * lanes, S * lanes,
-                                  half, s * lanes, S * lanes, lanes)  # fmt: skip
-                    at = transformed + c * nr + vector * lanes
-                    for i in range(nh):
-                        transform(_WEIGHT, mw, S, sw, half, i * S * lanes, lanes,
-                                  workspace, at + i * nw * plane, plane, lanes)  # fmt: skip
+                for phase in range(row_phases * column_phases):
+                    row, column = phase // column_phases, phase % column_phases
+                    for c in range(channels):
+                        for s in range(column, S, sw):
+                            tap = ((c * R + row) * S + s) * lanes
+                            to = s // sw * lanes
+                            if row < whole_rows:
+                                transform(_WEIGHT, mh, taps_h, taps_h, workspace, tap, sh * S * lanes,
+                                          half, to, taps_w * lanes, lanes)  # fmt: skip
+                            else:
+                                transform(_WEIGHT, mh, taps_h, fewer_h, workspace, tap, sh * S * lanes,
+                                          half, to, taps_w * lanes, lanes)  # fmt: skip
+                        at = transformed + phase * nh * nw * plane + c * nr + vector * lanes
+                        for i in range(nh):
+                            if column < whole_columns:
+                                transform(_WEIGHT, mw, taps_w, taps_w, half, i * taps_w * lanes, lanes,
+                                          workspace, at + i * nw * plane, plane, lanes)  # fmt: skip
+                            else:
+                                transform(_WEIGHT, mw, taps_w, fewer_w, half, i * taps_w * lanes, lanes,
+                                          workspace, at + i * nw * plane, plane, lanes)  # fmt: skip
+            run = (task * product_planes * C + block) * nr
             for point in range(nh * nw):
-                run = ((task * nh * nw + point) * C + block) * nr
-                for i in range(0, channels * nr, lanes):
-                    store(load(workspace, transformed + point * plane + i, lanes), y, run + i)
+                down = row_phases if point // nw < nh - 1 else whole_rows
+                across = column_phases if point % nw < nw - 1 else whole_columns
+                for product in range(down * across):
+                    phase = product // across * column_phases + product % across
+                    source = transformed + (phase * nh * nw + point) * plane
+                    for i in range(0, channels * nr, lanes):
+                        store(load(workspace, source + i, lanes), y, run + i)
+                    run += C * nr
 
     return jit(pack, allocates=True)
 
@@ -71,13 +95,14 @@ def winograd_packing(
 ) -> Packing:
     """Transform and pack the weight for output tiles of ``tile`` and panels of ``nv`` vectors."""
     (mh, mw), (sh, sw), (_, R, S) = tile, strides, problem.kernel_size
-    points = point_count(mh, R, sh) * point_count(mw, S, sw)
+    planes = phases(R, sh).number * point_count(mh, R, sh) * phases(S, sw).number * point_count(mw, S, sw)
     line = LINE // ITEM_SIZE[problem.dtype]
-    block = R * S * lanes * lanes + points * (lanes * nv * lanes + line)
+    block = R * S * lanes * lanes + planes * (lanes * nv * lanes + line)
+    products = product_count(mh, R, sh) * product_count(mw, S, sw)
     panels = ceil_div(problem.out_channels // problem.groups, nv * lanes) * problem.groups
     return Packing(
         layout=("winograd", tile, strides, nv * lanes),
-        elements=panels * nv * lanes * points * (problem.in_channels // problem.groups),
+        elements=panels * nv * lanes * products * (problem.in_channels // problem.groups),
         schedule=Schedule(panels, block, geometry(problem)),
         kernel=lambda: _packer(mh, mw, R, S, sh, sw, nv, lanes, line),
     )

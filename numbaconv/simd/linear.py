@@ -28,7 +28,7 @@ def _combination(builder: ir.IRBuilder, vec: Vec, row: Sequence[Fraction], x: li
             total = builder.fadd(total, x[k]) if row[k] == 1 else builder.fsub(total, x[k])
         else:
             total = emit.fma(builder, vec, constant, x[k], total)
-    return total
+    return ir.Constant(vec.llvm, None) if total is None else total
 
 
 def _is_pair(a: Sequence[Fraction], b: Sequence[Fraction]) -> bool:
@@ -68,17 +68,19 @@ def matrix_vectors(builder: ir.IRBuilder, vec: Vec, matrix: Matrix, x: list[ir.V
 
 @intrinsic(prefer_literal=True)
 def transform(
-    typingctx: Any, which: Any, m: Any, r: Any, stride: Any, a: Any, offset: Any, step: Any, to: Any, to_offset: Any,
+    typingctx: Any, which: Any, m: Any, r: Any, count: Any, a: Any, offset: Any, step: Any, to: Any, to_offset: Any,
     to_step: Any, lanes: Any,
 ) -> tuple[Any, Lowering]:  # fmt: skip
     """``to[to_offset + i * to_step] = sum over k of matrix[i][k] * a[offset + k * step]``, vectors of ``lanes`` each.
 
-    ``which`` is 0, 1 or 2 for A^T (output), G (weight) or B^T (input) of F(m, r) with a stride. All of ``a`` is
-    read before anything is written. If one of the arrays is float64, so is the arithmetic.
+    ``which`` is 0, 1 or 2 for A^T (output), G (weight) or B^T (input) of F(m, r). k is below ``count``, a literal: the
+    vectors behind it are taken for zeros. All of ``a`` is read before anything is written. If one of the arrays is
+    float64, so is the arithmetic.
     """
     read, written = (Vec(array.dtype, lanes.literal_value) for array in (a, to))
     vec = max(read, written, key=lambda vec: vec.itemsize)
-    matrix = transforms(m.literal_value, r.literal_value, stride.literal_value)[which.literal_value]
+    whole = transforms(m.literal_value, r.literal_value)[which.literal_value]
+    matrix = tuple(row[: count.literal_value] for row in whole)
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         source, position, distance, target, to_position, to_distance = args[4:10]
@@ -93,4 +95,4 @@ def transform(
             to_position = builder.add(to_position, to_distance)
         return context.get_dummy_value()
 
-    return signature(types.void, which, m, r, stride, a, offset, step, to, to_offset, to_step, lanes), lower
+    return signature(types.void, which, m, r, count, a, offset, step, to, to_offset, to_step, lanes), lower
