@@ -27,7 +27,7 @@ from numbaconv.machine import Machine
 from numbaconv.padding import Pair
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.correlate import MOST_STRIDE, correlate, shuffle_count, weights_order
+from numbaconv.simd.correlate import MOST_SPLATS, MOST_STRIDE, correlate, shuffle_count, weights_order
 from numbaconv.simd.tile import add, add_to_rows, clip, zeros
 from numbaconv.simd.tile_memory import TO_WRITE, fence, prefetch_rows, store_part, store_tile, stream_tile
 from numbaconv.workspace import LINE
@@ -214,14 +214,16 @@ def _whole(problem: ConvProblem, nv: int, parts: int, lanes: int) -> int:
 def _overlapped(problem: ConvProblem, lanes: int) -> bool:
     """Whether rows are read in place though masks are dear: with AVX2, whose masked loads are an instruction.
 
-    3 x 3 takes a fifth to a third less so than staged on AMD Zen 3; rows 4 KiB apart, which fall into one set of L1, a
-    sixth less to 4 % more. Where weights do not stay in registers, strided 5 x 5 takes a sixth more, 9 x 9 a half.
+    3 x 3 takes a fifth to a third less so than staged on AMD Zen 3, 5 x 5 a tenth to a third, 9 x 9 a twentieth, but
+    1 x 31 a sixth more. Rows 4 KiB apart fall into one set of L1: 3 x 3 takes a sixth less to 4 % more of such; 5 x 5,
+    which loads them again for each column of the kernel, a fifth more, and 9 x 9 nearly twice as long.
     """
     (T, R, S), sw = problem.kernel_size, problem.stride[2]
     one_plane = T == 1 and problem.padding[0] == (0, 0)
-    kept = weights_order(R * S, sw) == "kept"
+    together = problem.in_size[2] * ITEM_SIZE[problem.dtype] % 4096 == 0
+    small = R * S <= MOST_SPLATS or (max(R, S) <= MOST_SPLATS and not together)
     short = spatial(problem)[1][2] <= _MOST_COLUMNS  # every tile of a row has masks
-    return lanes * ITEM_SIZE[problem.dtype] == 32 and one_plane and kept and sw <= 2 and short
+    return lanes * ITEM_SIZE[problem.dtype] == 32 and one_plane and small and sw <= 2 and short
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
