@@ -165,7 +165,7 @@ def _edged_order(R: int, S: int) -> Order:
     """That of `correlate_edged`, whose rows have up to `MOST_SPLATS` taps above each other.
 
     What is not staged is sifted and masked when it is loaded, and is better loaded again for each column of the kernel
-    than kept in memory: 5 x 5 with stride 2 took a sixth more "by columns" than staged, and so takes 8 to 35 % less.
+    than kept in memory: 5 x 5 with stride 2 took a sixth more "by columns" than staged, and so takes 7 to 35 % less.
     """
     return "kept" if R * S <= MOST_SPLATS else "column kept"
 
