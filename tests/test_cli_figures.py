@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from command import Result, run, run_all
@@ -12,7 +13,7 @@ import numbaconv
 from numbaconv import parallel, planner
 from numbaconv.algorithms import ALGORITHMS
 from numbaconv.cli.plan import plan_report
-from numbaconv.machine import this_machine
+from numbaconv.machine import Machine, this_machine
 from numbaconv.networks import Layer, load, with_options
 from numbaconv.planner import allowed, fitting, plan_problem
 from numbaconv.problem import ConvProblem
@@ -100,7 +101,14 @@ def test_plan_of_a_network(results: dict[str, Result]) -> None:
 
 
 def test_estimates_are_those_of_a_plan_without_wisdom(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of as many candidates; here of one, so that more would be better for some algorithm."""
+    """Of as many candidates; here of one, and of im2col that is the slowest, so that more would be better."""
+
+    def slowest_first(problem: ConvProblem, machine: Machine, threads: int) -> list[Any]:
+        found = row.candidates(problem, machine, threads)
+        return sorted(found, key=lambda settings: row.estimate(problem, settings, machine, threads), reverse=True)
+
+    row = ALGORITHMS["im2col"]
+    monkeypatch.setitem(ALGORITHMS, "im2col", replace(row, candidates=slowest_first))
     monkeypatch.setattr(planner, "_ESTIMATED", 1)
     layer = Layer("", ConvProblem.parse("mb1ic256ih28oc256oh14kh3sh2ph1"))
     unmeasured = plan_problem(layer.problem)
