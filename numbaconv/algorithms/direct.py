@@ -67,6 +67,9 @@ _MOST_CANDIDATES = 3
 #: Times as long as staged ones that products of pixels in place take where a tile's are parts of lines: on AMD Zen 3
 #: 4 to 10 % longer than foretold, and those of `strassen` and `im2col` 5 % less to 3 % more.
 _PARTS_OF_LINES = 1.05
+#: And elements moved for each that is read there: 256 to 64 channels at 56 x 56 took 7 % longer than without, by which
+#: it was chosen before `im2col`.
+_READ = 0.5
 #: Panels for which it does not matter whether a staged block stays in L2.
 _FEW_PANELS = 4
 #: An input that is larger than most L2 caches.
@@ -412,7 +415,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         share(threads, images, (P, block_p), (Q, block_q), (panels, block_k)),
         fmas=tiles * kc * step_fmas(mr, nv) * _summed(problem, settings) * (_PARTS_OF_LINES if in_parts else 1.0),
         tiles=tiles * ceil_div(C, block_c),
-        moved=tiles * mr * nv * lanes + (staged if transposes else 0),
+        moved=tiles * mr * nv * lanes + (staged if transposes else 0) + (_READ * images * Q * P * C if in_parts else 0),
         scattered=0 if transposes else staged,
         streamed=tiles * kc * nv * lanes * size,
         # The columns of larger kernels are put in order one by one.

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any, NamedTuple
 
-from numbaconv.algorithms.algorithm import Algorithm, Schedule, too_long
+from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Schedule, too_long
+from numbaconv.algorithms.staging import masks_are_dear
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cost import Work, fed_by_l2, share
+from numbaconv.cost import Work, fed_by_l2, share, step_fmas
 from numbaconv.geometry import (
     ceil_div,
     even_block,
@@ -43,11 +44,20 @@ TILES = {
     "neon": ((6, 4), (12, 2), (2, 8), (1, 8)),
     "avx2": ((6, 2), (4, 3), (2, 4), (1, 8)),
 }
-#: Rows of a panel: 256 rows of 48 float32 are 48 KiB. From 128 to 256 the speed is the same within 3 %.
-_PANEL_ROWS = 256
-#: What a row of weights, a line of its own, adds to its vector FMAs where L2 does not feed a tile: with AVX2 tiles of
-#: 6 x 2 take 1 to 7 % more than of 4 x 3.
-_WEIGHT_LINES = 0.05
+#: Rows of a panel. 256 rows of 48 float32 are 48 KiB, and from 128 to 256 the speed is the same within 3 %. Panels of
+#: AVX2 are better long than in L1: on AMD Zen 3 3 x 3 of 256 channels at 14 x 14 took 2.93 ms in blocks of 26 channels,
+#: 2.71 of 52 and 2.61 of 128, and 1 x 1 of 1024 to 256 channels 1.23 ms in blocks of 256 and 1.17 in one.
+_PANEL_ROWS = {"avx512": 256, "neon": 256, "avx2": MOST_SUMMED // 2}
+#: What each row of weights of a tile, a line of its own, adds to the tile's time where L2 does not feed it: with AVX2
+#: 1 x 1 layers take 2 to 9 % more than `direct`'s, and tiles of 6 x 2 1 to 7 % more than of 4 x 3.
+_WEIGHT_LINES = 0.01
+#: And times as long as others it takes where these lines fall into the same sets of L1, 4 KiB apart: 1 x 1 of
+#: 1024 to 512 channels at 14 x 14 took 12 % longer than foretold, and 512 to 256 at 28 x 28 3 %.
+_SAME_SETS, _SETS_BYTES = 1.08, 4096
+#: Vectors that take as long as one of a narrow tile whose pixels are masked, and elements moved as long as one row of
+#: its panel. 7 x 7 pixels leave one over, and 320 to 1280 channels took 8 % longer than foretold; 14 x 14 leave 4 over,
+#: and 384 to 64 took 6 %.
+_MASKED, _MASKED_ROW = 1.25, 60
 #: Channels ahead of which lines are asked for, since a panel's rows are a plane apart: 64 to 64 channels of 1 x 1 ran
 #: at 83 % of the peak with 8, at 76 % with 32.
 _AHEAD = 8
@@ -240,27 +250,42 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
 
 
 def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> Settings:
-    """A panel that fits L1, some panels a task, and eight tasks a thread if there are pixels enough, or else four.
+    """A long panel, some panels a task, and eight tasks a thread if there are pixels enough, or else four.
 
-    With four, of which the last was short, 64 to 256 channels at 56 x 56 took 246 us with 2 threads, and 230 so.
+    With four, of which the last was short, 64 to 256 channels at 56 x 56 took 246 us with 2 threads, and 230 so. Of
+    blocks of pixels down to half as long, those that leave no thread with more than another: with 2 threads of AMD
+    Zen 3 28 x 28 pixels take 3 to 6 % less in blocks of 48, the last of which has 16, than of 72.
     """
     C, K = problem.group_channels
     pixels = prod(spatial(problem)[1])
     nr = nv * machine.lanes(problem.dtype)
-    block_c = even_block(C, max(1, _PANEL_ROWS // prod(problem.kernel_size)))
+    block_c = even_block(C, max(1, _PANEL_ROWS[machine.tiles] // prod(problem.kernel_size)))
     images = problem.batch * problem.groups
     wanted, fine = (4 * threads, 8 * threads) if threads > 1 else (1, 1)
-    block_q = even_block(pixels, max(nr, min(512, ceil_div(pixels * images, fine))), nr)
+    longest = even_block(pixels, max(nr, min(512, ceil_div(pixels * images, fine))), nr)
+    lengths = [longest] if threads == 1 else [longest, *range(ceil_div(longest, 2 * nr) * nr, longest, nr)]
+    block_q = min(lengths, key=lambda length: (round(share(threads, images, (pixels, length)), 3), -length))
     tasks = images * ceil_div(pixels, block_q)
     block_k = min(K, ceil_div(ceil_div(K, mr), ceil_div(wanted, max(1, tasks))) * mr)
     return Settings(mr, nv, block_q, block_c, block_k)
 
 
-def _vectors(pixels: int, mr: int, nv: int, lanes: int, K: int) -> int:
-    """Vectors of pixels that the panels of a block are computed in."""
+def _vectors(problem: ConvProblem, pixels: int, mr: int, nv: int, lanes: int) -> float:
+    """Vectors of pixels that the panels of a block are computed in, or as many as take as long."""
     high_mr, narrow = _narrow(mr, nv)
     panels, rest = divmod(pixels, nv * lanes)
-    return panels * nv + (narrow if 0 < rest <= narrow * lanes and high_mr <= K else ceil_div(rest, nv * lanes) * nv)
+    if 0 < rest <= narrow * lanes and high_mr <= problem.out_channels // problem.groups:
+        return panels * nv + narrow * (_MASKED if masks_are_dear(lanes, problem.dtype) else 1.0)
+    return (panels + ceil_div(rest, nv * lanes)) * nv
+
+
+def _tile_cost(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
+    """Vector FMAs that a step of a tile takes as long as, and the lines of its weights."""
+    fmas = step_fmas(mr, nv)
+    if fed_by_l2(mr, nv, machine):
+        return fmas
+    row_bytes = prod(problem.weight_shape[1:]) * ITEM_SIZE[problem.dtype]
+    return fmas * (1 + _WEIGHT_LINES * mr) * (_SAME_SETS if row_bytes % _SETS_BYTES == 0 else 1.0)
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
@@ -268,10 +293,10 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     K, pixels, lanes = problem.out_channels // problem.groups, prod(spatial(problem)[1]), machine.lanes(problem.dtype)
     tiles = [(mr, nv) for mr, nv in TILES[machine.tiles] if mr <= K]
 
-    def work(tile: tuple[int, int]) -> int:
+    def work(tile: tuple[int, int]) -> float:
         mr, nv = tile
         # Tiles of one or two rows spend half their time on loads.
-        return ceil_div(K, mr) * mr * _vectors(pixels, mr, nv, lanes, K) * (1 if mr >= 4 else 2)
+        return ceil_div(K, mr) * mr * _vectors(problem, pixels, mr, nv, lanes) * (1 if mr >= 4 else 2)
 
     tiles.sort(key=work)
     return (_blocks(problem, mr, nv, machine, threads) for mr, nv in tiles)
@@ -299,7 +324,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     images = problem.batch * problem.groups
     panels = images * tiles_in_blocks(pixels, block_q, nr)
     blocks, rest = divmod(pixels, block_q)
-    vectors = images * (blocks * _vectors(block_q, mr, nv, lanes, K) + _vectors(rest, mr, nv, lanes, K))
+    vectors = images * (blocks * _vectors(problem, block_q, mr, nv, lanes) + _vectors(problem, rest, mr, nv, lanes))
     row_tiles = tiles_in_blocks(K, block_k, mr)
     tiles = panels * row_tiles
     c_blocks = ceil_div(C, block_c)
@@ -308,6 +333,8 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     expanded = panels * tasks_k * kc * nr * ceil_div(out_size[2], lanes) * lanes / out_size[2]
     if is_pointwise(problem):
         expanded /= 3
+    if pixels % lanes and masks_are_dear(lanes, problem.dtype):
+        expanded += images * tasks_k * kc * _MASKED_ROW
     stretches = panels * tasks_k * c_blocks * prod(problem.kernel_size) * (1 + nr / out_size[2])
     unit = problem.stride[2] == 1
     # A panel that L1 does not hold is loaded from L2: 256 to 64 channels of float64 at 56 x 56 took 672 us in tiles of
@@ -315,7 +342,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     reloaded = 0.6 if min(block_c, C) * prod(problem.kernel_size) * nr * size > machine.l1 else 0.25
     return Work(
         share(threads, images, (pixels, block_q), (K, block_k)),
-        fmas=vectors * row_tiles * kc * mr * (1 if fed_by_l2(mr, nv, machine) else 1 + _WEIGHT_LINES / nv),
+        fmas=vectors / nv * row_tiles * kc * _tile_cost(problem, mr, nv, machine),
         tiles=tiles * c_blocks + stretches,
         moved=tiles * mr * nr * (2 * c_blocks - 1) / 2 + (expanded if unit else 0),
         scattered=0 if unit else expanded,

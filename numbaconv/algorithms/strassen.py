@@ -73,8 +73,8 @@ _FEWEST_PAIRS = 3
 #: 1024 channels at 14 x 14 took 8 % less on a disturbed machine. With more of it, pixels are staged again for nothing.
 _LATE = 0.02
 #: Elements moved for each of a quarter that is staged: four are read, and four sums written, mostly beside products;
-#: and where L2 does not feed a tile, all seven, of vectors that are not filled.
-_STAGED, _STAGED_SHORT = 3, 6
+#: and where L2 does not feed a tile, all seven, of vectors that are not filled, with pixels that come from L3.
+_STAGED, _STAGED_SHORT = 3, 8
 #: And for each pixel of a strided problem.
 _STRIDED = 2
 #: Cycles of a step beside its products.
