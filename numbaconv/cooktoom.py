@@ -16,6 +16,8 @@ import math
 from fractions import Fraction
 from typing import NamedTuple
 
+from numbaconv.runtime import shared
+
 Matrix = tuple[tuple[Fraction, ...], ...]
 
 #: Interpolation points by n, besides infinity and for even n 0, in pairs of opposite sign, which halves the transforms'
@@ -112,6 +114,7 @@ class Phases(NamedTuple):
     whole: int
 
 
+@shared
 def phases(r: int, stride: int) -> Phases:
     """The phases of ``r`` taps that have some.
 
@@ -124,6 +127,7 @@ def phases(r: int, stride: int) -> Phases:
     return Phases(min(r, stride), taps, r - stride * (taps - 1))
 
 
+@shared
 def point_count(m: int, r: int, stride: int = 1) -> int:
     """Points of F(m, r): those of its longest phase.
 
@@ -135,18 +139,31 @@ def point_count(m: int, r: int, stride: int = 1) -> int:
     return m + phases(r, stride).taps - 1
 
 
-def product_count(m: int, r: int, stride: int = 1) -> int:
-    """Products of F(m, r) for each channel: one a point and phase, but at the last point of whole phases only.
+@shared
+def phases_seen(r: int, stride: int, last: bool) -> int:
+    """Phases that have a product at a point; at the ``last``, which sees the last tap alone, whole ones have.
 
-    That point sees the last tap alone, be it infinity or, in a direct sum, the last of the products.
+    Be that point infinity or, in a direct sum, the last of the products.
+
+    Examples
+    --------
+    >>> phases_seen(3, 2, False), phases_seen(3, 2, True)
+    (2, 1)
+    """
+    seen = phases(r, stride)
+    return seen.whole if last else seen.number
+
+
+def product_count(m: int, r: int, stride: int = 1) -> int:
+    """Products of F(m, r) for each channel: one for each point and phase that it sees.
 
     Examples
     --------
     >>> product_count(4, 3), product_count(5, 3, stride=2)
     (6, 11)
     """
-    number, _, whole = phases(r, stride)
-    return number * (point_count(m, r, stride) - 1) + whole
+    before = point_count(m, r, stride) - 1
+    return before * phases_seen(r, stride, last=False) + phases_seen(r, stride, last=True)
 
 
 def tile_sizes(r: int, stride: int = 1) -> list[int]:

@@ -212,22 +212,8 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                         for i in range(bc * taps):
                             acc = rank1(acc, w, weight + i, C * taps, workspace, i * nr)
                         at = ((n * g.G + group) * K + k) * pixels + pixel
-                        finish_narrow(
-                            acc,
-                            y,
-                            at,
-                            pixels,
-                            count,
-                            k,
-                            k_tile,
-                            k_end,
-                            begun,
-                            done,
-                            bias,
-                            group * K + k,
-                            low,
-                            high,
-                        )
+                        finish_narrow(acc, y, at, pixels, count, k, k_tile, k_end, begun, done,
+                                      bias, group * K + k, low, high)  # fmt: skip
                     continue
                 for k_tile in range(k_begin, k_end, mr):
                     k = min(k_tile, K - mr)

@@ -33,7 +33,7 @@ from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cooktoom import amplification, phases, point_count, product_count, tile_sizes
+from numbaconv.cooktoom import amplification, phases, phases_seen, point_count, product_count, tile_sizes
 from numbaconv.cost import FMA_PER_CYCLE, MEMORY_BYTES, PREPARED, STREAM_BYTES, TILE_OVERHEAD, Work, share
 from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read
 from numbaconv.machine import Machine
@@ -176,9 +176,8 @@ def _layout(
     sets of the caches.
     """
     line = LINE // itemsize
-    taps_h = (R + sh - 1) // sh
-    taps_w = (S + sw - 1) // sw
-    row_phases, column_phases = min(R, sh), min(S, sw)
+    row_phases, taps_h, _ = phases(R, sh)
+    column_phases, taps_w, _ = phases(S, sw)
     pitch = C
     if C > lanes or column_phases == 1 or dw > 1:
         pitch = pitch_apart((C + lanes - 1) // lanes * lanes, itemsize)
@@ -194,7 +193,7 @@ def _layout(
     rows = inputs_seen(height, sh, row_phases * taps_h, dh)
     columns = inputs_seen(width, sw, column_phases * taps_w, dw)
     transformed = rows * columns * pitch
-    points = (mh + taps_h - 1) * (mw + taps_w - 1)
+    points = point_count(mh, R, sh) * point_count(mw, S, sw)
     products = transformed + points * plane
     outputs = products + points * product_plane
     elements = outputs + (height * width + max(points, lanes)) * lanes
@@ -207,8 +206,8 @@ def _kernel(
 ) -> Dispatcher:
     """The kernel of F(mh x mw, R x S) with strides sh and sw."""
     stage = channels_last_stager(lanes)
-    row_phases, taps_h, whole_rows = phases(R, sh)
-    column_phases, taps_w, whole_columns = phases(S, sw)
+    row_phases, taps_h, _ = phases(R, sh)
+    column_phases, taps_w, _ = phases(S, sw)
     nh = point_count(mh, R, sh)
     nw = point_count(mw, S, sw)
     product_planes = product_count(mh, R, sh) * product_count(mw, S, sw)
@@ -275,10 +274,9 @@ def _kernel(
         for panel in range(k_task * g.block_k, min(panels, (k_task + 1) * g.block_k)):
             weights = (group * panels + panel) * product_planes * C * nr
             for point in range(nh * nw):
-                # The last point sees the last taps alone, which not every phase has. Phases whose products are summed
-                # lie side by side, at least those of the same rows.
-                down = row_phases if point // nw < nh - 1 else whole_rows
-                across = column_phases if point % nw < nw - 1 else whole_columns
+                # Phases whose products are summed lie side by side, at least those of the same rows.
+                down = phases_seen(R, sh, point // nw == nh - 1)
+                across = phases_seen(S, sw, point % nw == nw - 1)
                 runs, length = (1, down * across * C) if across == column_phases else (down, across * C)
                 for run in range(runs):
                     for c_block in range(0, length, sum_block):

@@ -9,7 +9,7 @@ import numpy as np
 from numbaconv.algorithms.algorithm import Packing, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cooktoom import phases, point_count, product_count
+from numbaconv.cooktoom import phases, phases_seen, point_count, product_count
 from numbaconv.geometry import ceil_div, geometry, read
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -81,8 +81,8 @@ def _packer(
                                           workspace, at + i * nw * plane, plane, lanes)  # fmt: skip
             run = (task * product_planes * C + block) * nr
             for point in range(nh * nw):
-                down = row_phases if point // nw < nh - 1 else whole_rows
-                across = column_phases if point % nw < nw - 1 else whole_columns
+                down = phases_seen(R, sh, point // nw == nh - 1)
+                across = phases_seen(S, sw, point % nw == nw - 1)
                 for product in range(down * across):
                     phase = product // across * column_phases + product % across
                     source = transformed + (phase * nh * nw + point) * plane
