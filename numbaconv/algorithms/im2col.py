@@ -266,7 +266,7 @@ def _vectors(problem: ConvProblem, pixels: int, mr: int, nv: int, lanes: int) ->
 
 
 def _tile_cost(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
-    """Vector FMAs that a step of a tile takes as long as, and the lines of its weights."""
+    """Vector FMAs that take as long as a step of a tile, with the loading of its weights."""
     fmas = step_fmas(mr, nv)
     if fed_by_l2(mr, nv, machine):
         return fmas
@@ -319,10 +319,10 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     expanded = panels * tasks_k * kc * nr * ceil_div(out_size[2], lanes) * lanes / out_size[2]
     if is_pointwise(problem):
         expanded /= 3
-    if pixels % lanes and masks_are_dear(lanes, problem.dtype):
+    unit = problem.stride[2] == 1
+    if unit and pixels % lanes and masks_are_dear(lanes, problem.dtype):
         expanded += images * tasks_k * kc * _MASKED_ROW
     stretches = panels * tasks_k * c_blocks * prod(problem.kernel_size) * (1 + nr / out_size[2])
-    unit = problem.stride[2] == 1
     # A panel that L1 does not hold is loaded from L2: 256 to 64 channels of float64 at 56 x 56 took 672 us in tiles of
     # 2 by 8 vectors, and 469 in tiles of 8 by 3.
     reloaded = 0.6 if min(block_c, C) * prod(problem.kernel_size) * nr * size > machine.l1 else 0.25
