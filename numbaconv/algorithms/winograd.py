@@ -41,7 +41,7 @@ from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit, shared
 from numbaconv.simd.linear import transform
 from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
-from numbaconv.simd.tile_memory import load_tile, prefetch_rows, store_part, store_tile, transpose
+from numbaconv.simd.tile_memory import load_tile, prefetch, store_part, store_tile, transpose
 from numbaconv.workspace import LINE
 
 #: Tile shapes (mr, nv) of the products; mr Winograd tiles by nv vectors of output channels.
@@ -212,7 +212,6 @@ def _kernel(
     nw = point_count(mw, S, sw)
     product_planes = product_count(mh, R, sh) * product_count(mw, S, sw)
     nr = nv * lanes
-    lines = ceil_div(nr * itemsize, LINE)
 
     def winograd(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of tiles for some panels of output channels.
@@ -286,14 +285,14 @@ def _kernel(
                         depth = min(sum_block, length - c_block)
                         for tile in range(0, tiles, mr):
                             # Every pass over the tiles asks for the next point's weights, into L2. All lines of them:
-                            # of every other one, in a single pass, 256 channels at 14 x 14 took 0.92 ms on AMD Zen 4,
-                            # of none 0.61, and so 0.57; in two passes and more each of a vector was as good.
+                            # where others use L3 too, 256 channels at 14 x 14, with a single pass, took 0.92 ms on AMD
+                            # Zen 4 with every other line asked for, 0.61 with none, and 0.57 so, as if left alone.
                             ahead = factors + runs * length * nr
                             acc = zeros(x, mr, nv, lanes)
                             for c in range(depth):
                                 at = pixels + tile * tile_pitch + c
                                 acc = rank1(acc, workspace, at, tile_pitch, w, factors + c * nr)
-                                prefetch_rows(w, ahead + c * nr, LINE // itemsize, lines, 2)
+                                prefetch(w, ahead + c * nr, nr, 2)
                             sums = products + point * product_plane + tile * nr
                             if run + c_block > 0:
                                 acc = add(acc, load_tile(workspace, sums, nr, mr, nv, lanes))

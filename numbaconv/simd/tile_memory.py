@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from numbaconv.simd import emit
 from numbaconv.simd.types import Tile
 from numbaconv.simd.vec import Lowering
+from numbaconv.workspace import LINE
 
 
 def _row_pointers(
@@ -61,23 +62,42 @@ def load_tile(
 TO_WRITE = 0
 
 
+def _ask(builder: ir.IRBuilder, pointer: ir.Value, level: int) -> None:
+    """Ask for the cache line at ``pointer`` into a cache of ``level``, 1 to 3, or `TO_WRITE`; no address is wrong."""
+    flags = [ir.Constant(emit.I32, flag) for flag in (int(level == TO_WRITE), 4 - max(1, level), 1)]
+    emit.call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *flags])
+
+
 @intrinsic(prefer_literal=True)
 def prefetch_rows(typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any, level: Any) -> tuple[Any, Lowering]:
     """Ask for the cache line of ``a[offset + i * ld]`` for each of ``rows`` rows; no address is wrong.
 
     ``level`` is that of the cache, 1 to 3, or `TO_WRITE`.
     """
-    writes = level.literal_value == TO_WRITE
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        array, row, row_step = args[:3]
-        nearness = 4 - max(1, level.literal_value)
-        flags = [ir.Constant(emit.I32, flag) for flag in (int(writes), nearness, 1)]
-        for pointer in emit.elements(context, builder, a, array, row, row_step, rows.literal_value):
-            emit.call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, *flags])
+        for pointer in emit.elements(context, builder, a, args[0], args[1], args[2], rows.literal_value):
+            _ask(builder, pointer, level.literal_value)
         return context.get_dummy_value()
 
     return signature(types.void, a, offset, ld, rows, level), lower
+
+
+@intrinsic(prefer_literal=True)
+def prefetch(typingctx: Any, a: Any, offset: Any, length: Any, level: Any) -> tuple[Any, Lowering]:
+    """Ask for the cache lines of ``a[offset : offset + length]``, of which the first is a line's first element.
+
+    ``level`` is that of the cache, as for `prefetch_rows`; no address is wrong.
+    """
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        array, start = args[:2]
+        for begin in range(0, length.literal_value, LINE * 8 // a.dtype.bitwidth):
+            pointer = emit.element(context, builder, a, array, emit.plus(builder, start, begin))
+            _ask(builder, pointer, level.literal_value)
+        return context.get_dummy_value()
+
+    return signature(types.void, a, offset, length, level), lower
 
 
 def _store_whole(store: Callable[..., None], tile: Any, a: Any, offset: Any, ld: Any) -> tuple[Any, Lowering]:
