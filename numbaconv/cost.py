@@ -1,8 +1,8 @@
 """The cost model: a convolution as counts of a few kinds of work, and what each costs in clock cycles.
 
 The constants were fitted to measurements on AMD Zen 5 (AVX-512), and are of one thread where they do not say otherwise;
-what shorter vectors change was measured on AMD Zen 3 (AVX2). They choose among algorithms; ``effort="measure"`` is for
-who wants to know.
+what shorter vectors change was measured on AMD Zen 3 (AVX2), and what half the FMAs a cycle change on AMD Zen 4. They
+choose among algorithms; ``effort="measure"`` is for who wants to know.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ from typing import NamedTuple
 from numbaconv.machine import Machine
 from numbaconv.workspace import LINE
 
-#: Vector fused multiply-adds a core can finish in a cycle. AMD Zen 4 finishes one, of 64 bytes; told so, the model
-#: chose no better there (1.6 % longer than the best plans, 39 at worst, and 1.7 and 32 with this).
-FMA_PER_CYCLE = 2.0
-#: What the main tile reaches of that with operands from L1 and L2.
+#: What the main tile reaches of a core's FMAs with operands from L1 and L2.
 TILE_EFFICIENCY = 0.92
 #: Cycles per element moved by vector instructions (packed, transposed or stored), and one by one.
 MOVED = 0.30
@@ -44,7 +41,7 @@ def fed_by_l2(mr: int, nv: int, machine: Machine) -> bool:
     need two thirds of one.
     """
     step_bytes = nv * machine.vector_bytes + LINE
-    return step_bytes * FMA_PER_CYCLE / (mr * nv) <= machine.vector_bytes / 2
+    return step_bytes * machine.fma_per_cycle / (mr * nv) <= machine.vector_bytes / 2
 
 
 def step_fmas(mr: int, nv: int) -> float:
@@ -101,7 +98,7 @@ class Work(NamedTuple):
 
     def seconds(self, machine: Machine, threads: int) -> float:
         """Estimated time of one call."""
-        computing = max(self.fmas / (FMA_PER_CYCLE * TILE_EFFICIENCY), self.streamed / STREAM_BYTES)
+        computing = max(self.fmas / (machine.fma_per_cycle * TILE_EFFICIENCY), self.streamed / STREAM_BYTES)
         # What comes from memory is partly hidden behind the computing: 2.4 and 1.6 ms take 2.9.
         computing = math.hypot(computing, self.fetched / MEMORY_BYTES * threads)
         preparing = self.prepared * PREPARED * LINE / machine.vector_bytes

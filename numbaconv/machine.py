@@ -17,6 +17,9 @@ from numbaconv.arguments import ITEM_SIZE
 _DEFAULT_CACHES = (32 << 10, 512 << 10, 4 << 20)
 #: Clock in Hz that turns the cost model's cycles into the seconds it prints, to which it adds those of any call.
 _NOMINAL_CLOCK = 3.5e9
+#: CPUs, by LLVM's names, that finish one FMA of 64 bytes a cycle: AMD Zen 4, which computes them in halves, and Intel's
+#: of one unit that wide.
+_ONE_WIDE_FMA = {"znver4", "icelake-client", "tigerlake", "rocketlake"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Machine:
         Vector registers of one thread: 32 or 16.
     l1, l2, l3 : int
         Bytes of data cache; L1 and L2 of one core, L3 of all together.
+    fma_per_cycle : float
+        Vector fused multiply-adds that a core can finish in a cycle.
     clock : float
         Hz by which the cost model turns cycles into seconds.
 
@@ -49,6 +54,7 @@ class Machine:
     l1: int
     l2: int
     l3: int
+    fma_per_cycle: float = 2.0
     clock: float = _NOMINAL_CLOCK
 
     @property
@@ -66,9 +72,10 @@ class Machine:
 @functools.cache
 def this_machine() -> Machine:
     """The machine this process runs on, as Numba compiles for it (``NUMBA_CPU_NAME`` and ``_FEATURES`` count)."""
-    _, _, features = registry.cpu_target.target_context.codegen().magic_tuple()
+    _, cpu, features = registry.cpu_target.target_context.codegen().magic_tuple()
     vector_bytes, registers = _vectors(features.split(","), platform.machine())
-    return Machine(_processor_name(), vector_bytes, registers, *_caches())
+    fma_per_cycle = 1.0 if cpu in _ONE_WIDE_FMA and vector_bytes == 64 else 2.0
+    return Machine(_processor_name(), vector_bytes, registers, *_caches(), fma_per_cycle)
 
 
 def _vectors(features: list[str], architecture: str) -> tuple[int, int]:

@@ -20,7 +20,6 @@ from numbaconv.algorithms.staging import channels_last_stager, masks_are_dear, p
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import (
-    FMA_PER_CYCLE,
     MOVED,
     STREAM_BYTES,
     TASK_CYCLES,
@@ -269,10 +268,10 @@ def _kernel(
     return jit(direct)
 
 
-def _cycles(problem: ConvProblem, mr: int, nv: int) -> float:
+def _cycles(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
     """Cycles of a register tile from zeros to the output."""
     kc = problem.in_channels // problem.groups * prod(problem.kernel_size)
-    return kc * step_fmas(mr, nv) / (FMA_PER_CYCLE * TILE_EFFICIENCY) + TILE_OVERHEAD
+    return kc * step_fmas(mr, nv) / (machine.fma_per_cycle * TILE_EFFICIENCY) + TILE_OVERHEAD
 
 
 def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> tuple[float, Settings]:
@@ -307,7 +306,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     if panels > _FEW_PANELS and staged_bytes(block_p) > machine.l2 - panel_bytes >= staged_bytes(ceil_div(block_p, 2)):
         block_p = ceil_div(block_p, 2)
     images = max(1, problem.batch) * problem.groups * O
-    tile_cycles = _cycles(problem, mr, nv)
+    tile_cycles = _cycles(problem, mr, nv, machine)
     panel_cycles = panel_bytes / STREAM_BYTES
     # A row of a block stages so many cycles' worth of pixels, roughly; the rows of a kernel come on top.
     (T, R, _), (_, sh, sw) = problem.kernel_size, problem.stride

@@ -147,23 +147,24 @@ def applicable(problem: ConvProblem) -> str | None:
     return too_long(prod(problem.weight_shape[1:]))
 
 
-def _tile_cost(problem: ConvProblem, lanes: int) -> Callable[[int, int], float]:
+def _tile_cost(problem: ConvProblem, machine: Machine) -> Callable[[int, int], float]:
     """Vector FMAs of a tile, with what its loads, shuffles and too short a pipeline cost in units of them."""
     (T, R, S), stride, dilation = problem.kernel_size, problem.stride[2], problem.dilation[2]
-    kernel_rows = problem.in_channels // problem.groups * T * R
-    shuffles = 0.0 if masks_are_dear(lanes, problem.dtype) else shuffle_count(S, stride, dilation, lanes) / 2
+    kernel_rows, lanes = problem.in_channels // problem.groups * T * R, machine.lanes(problem.dtype)
+    rate = machine.fma_per_cycle
+    shuffles = 0.0 if masks_are_dear(lanes, problem.dtype) else shuffle_count(S, stride, dilation, lanes) / rate
     between = 2 if S > 1 else 3
     if stride > 1 and problem.in_channels // problem.groups >= lanes and masks_are_dear(lanes, problem.dtype):
         between = 8  # 256 channels at 28 x 28 took 3.7 ms by tiles of 6 x 2, where 2.8 were foretold
     # Eight sums keep two units of a latency of four busy. Weights are loaded for each row of the tile.
-    return lambda mr, nv: kernel_rows * (S * max(mr * nv, 8, 1.25 * mr + 2 * nv) + shuffles * nv + between)
+    return lambda mr, nv: kernel_rows * (S * max(mr * nv, 4 * rate, (0.625 * mr + nv) * rate) + shuffles * nv + between)
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
     """The tiles with the least to do, idle lanes and channels included."""
     K, (O, P, Q) = problem.out_channels // problem.groups, spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
-    tile_cost = _tile_cost(problem, lanes)
+    tile_cost = _tile_cost(problem, machine)
 
     def cost(tile: tuple[int, int]) -> float:
         mr, nv = tile
@@ -217,7 +218,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     again = is_pointwise(problem) and C * Q * ITEM_SIZE[problem.dtype] > machine.l2
     return Work(
         share(threads, images, (P, block_p), (Q, block_q), (K, block_k)),
-        fmas=tiles * _tile_cost(problem, lanes)(mr, nv),
+        fmas=tiles * _tile_cost(problem, machine)(mr, nv),
         tiles=tiles,
         moved=tiles * nv * lanes * (mr / 4 + (C / 10 if again else 0)) + staged,
         streamed=tiles * mr * C * prod(problem.kernel_size) * ITEM_SIZE[problem.dtype],

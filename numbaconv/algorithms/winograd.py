@@ -34,7 +34,7 @@ from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cooktoom import amplification, phases, phases_seen, point_count, product_count, tile_sizes
-from numbaconv.cost import FMA_PER_CYCLE, MEMORY_BYTES, PREPARED, STREAM_BYTES, TILE_OVERHEAD, Work, share
+from numbaconv.cost import MEMORY_BYTES, PREPARED, STREAM_BYTES, TILE_OVERHEAD, Work, share
 from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -374,8 +374,8 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
     cut, lanes = _tiling(problem, mh, mw), machine.lanes(problem.dtype)
     C, K = problem.group_channels
     tiles = problem.batch * problem.groups * cut.rows * cut.columns * cut.dh * cut.dw
-    products = tiles * max(cut.depth(C), _LEAST_DEPTH) * K / lanes / FMA_PER_CYCLE / threads
-    transforms = tiles * (cut.phases * C + K) / lanes * _TRANSFORM_FMAS / FMA_PER_CYCLE / threads
+    products = tiles * max(cut.depth(C), _LEAST_DEPTH) * K / lanes / machine.fma_per_cycle / threads
+    transforms = tiles * (cut.phases * C + K) / lanes * _TRANSFORM_FMAS / machine.fma_per_cycle / threads
     weights = cut.products * C * K
     fetching = (
         cut.depth(C) * K * ITEM_SIZE[problem.dtype] / MEMORY_BYTES if _fetched(problem, weights, machine) else 0.0
@@ -445,6 +445,7 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     streaming = _far(weights, problem, machine) * depth * lanes * size / STREAM_BYTES
     fetching = depth * lanes * size / MEMORY_BYTES * threads if fetched else 0.0
     overhead = ceil_div(cut.phases * C, _sum_block(problem, mh, mw)) * TILE_OVERHEAD
+    transform = _TRANSFORM_FMAS / machine.fma_per_cycle
     ways = []
     for block_p in {ceil_div(rows, ceil_div(rows, longest)) for longest in range(1, most + 1)}:
         tiles = block_p * block_q * each
@@ -454,11 +455,10 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
             # Pieces of the panels repeat the transforms of the input, but each thread loads a part of the weights only.
             for block_k in {panels, ceil_div(panels, threads)}:
                 vectors = block_k * nv
-                products = vectors * max(ceil_div(tiles, mr) * mr * max(depth, _LEAST_DEPTH) / FMA_PER_CYCLE, streaming)
+                fmas = ceil_div(tiles, mr) * mr * max(depth, _LEAST_DEPTH)
+                products = vectors * max(fmas / machine.fma_per_cycle, streaming)
                 products = hypot(products, vectors * fetching) + ceil_div(tiles, mr) * block_k * overhead
-                transforms = (
-                    tiles * (cut.phases * C / lanes + min(vectors, K / lanes)) * _TRANSFORM_FMAS / FMA_PER_CYCLE
-                )
+                transforms = tiles * (cut.phases * C / lanes + min(vectors, K / lanes)) * transform
                 tasks = ceil_div(blocks * ceil_div(panels, block_k), threads)
                 cycles = tasks * cut.points * (products + transforms)
                 ways.append((cycles, mr, nv, block_p, block_k))
