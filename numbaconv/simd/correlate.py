@@ -147,7 +147,9 @@ class Edged:
 
 def shuffle_count(taps: int, stride: int, dilation: int, lanes: int) -> int:
     """Shuffles that sort out a vector of outputs' pixels for each tap of a row, from vectors that are loaded once."""
-    return sum((s * dilation % lanes + (lanes - 1) * stride) // lanes for s in range(taps))
+    firsts = [divmod(s * dilation, lanes) for s in range(taps)]
+    sorted_out = {(vector, first % stride) for vector, first in firsts}
+    return len(sorted_out) * (stride - 1) + sum(first >= stride for _, first in firsts)
 
 
 def weights_order(taps: int, stride: int) -> Order:
