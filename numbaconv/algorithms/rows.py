@@ -153,11 +153,13 @@ def _tile_cost(problem: ConvProblem, machine: Machine) -> Callable[[int, int], f
     kernel_rows, lanes = problem.in_channels // problem.groups * T * R, machine.lanes(problem.dtype)
     rate = machine.fma_per_cycle
     shuffles = 0.0 if masks_are_dear(lanes, problem.dtype) else shuffle_count(S, stride, dilation, lanes) / rate
-    between = 2 if S > 1 else 3
+    between = 1.0 if S > 1 else 1.5  # cycles
     if stride > 1 and problem.in_channels // problem.groups >= lanes and masks_are_dear(lanes, problem.dtype):
-        between = 8  # 256 channels at 28 x 28 took 3.7 ms by tiles of 6 x 2, where 2.8 were foretold
+        between = 4.0  # 256 channels at 28 x 28 took 3.7 ms by tiles of 6 x 2, where 2.8 were foretold
     # Eight sums keep two units of a latency of four busy. Weights are loaded for each row of the tile.
-    return lambda mr, nv: kernel_rows * (S * max(mr * nv, 4 * rate, (0.625 * mr + nv) * rate) + shuffles * nv + between)
+    return lambda mr, nv: (
+        kernel_rows * (S * max(mr * nv, 4 * rate, (0.625 * mr + nv) * rate) + shuffles * nv + between * rate)
+    )
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
