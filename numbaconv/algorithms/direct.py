@@ -23,13 +23,13 @@ from numbaconv.cost import (
     MOVED,
     STREAM_BYTES,
     TASK_CYCLES,
-    TILE_EFFICIENCY,
     TILE_OVERHEAD,
     Work,
     busiest,
     fed_by_l2,
     share,
     step_fmas,
+    tile_rate,
 )
 from numbaconv.geometry import (
     ceil_div,
@@ -271,7 +271,7 @@ def _kernel(
 def _cycles(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
     """Cycles of a register tile from zeros to the output."""
     kc = problem.in_channels // problem.groups * prod(problem.kernel_size)
-    return kc * step_fmas(mr, nv) / (machine.fma_per_cycle * TILE_EFFICIENCY) + TILE_OVERHEAD
+    return kc * step_fmas(mr, nv) / tile_rate(machine) + TILE_OVERHEAD
 
 
 def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> tuple[float, Settings]:

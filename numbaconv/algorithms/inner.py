@@ -18,7 +18,7 @@ from numbaconv.algorithms.algorithm import Algorithm, Schedule, too_long
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cost import MOVED, STREAM_BYTES, TASK_CYCLES, TILE_EFFICIENCY, TILE_OVERHEAD, Work, busiest, share
+from numbaconv.cost import MOVED, STREAM_BYTES, TASK_CYCLES, TILE_OVERHEAD, Work, busiest, share, tile_rate
 from numbaconv.geometry import ceil_div, even_block, locate, read, spatial, steps_inside
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -203,7 +203,7 @@ def _blocks(problem: ConvProblem, mr: int, nr: int, machine: Machine, threads: i
     images = max(1, problem.batch) * problem.groups * O
     panels = ceil_div(K, nr)
     sums = TILE_OVERHEAD + mr * nr * lanes * MOVED
-    tile = C * taps / lanes * mr * nr / (machine.fma_per_cycle * TILE_EFFICIENCY) + ceil_div(C, block_c) * sums
+    tile = C * taps / lanes * mr * nr / tile_rate(machine) + ceil_div(C, block_c) * sums
     streaming = C * taps * nr * size / STREAM_BYTES
 
     def cut(pieces_k: int) -> tuple[float, int]:

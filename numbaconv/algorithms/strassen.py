@@ -30,7 +30,7 @@ from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, 
 from numbaconv.algorithms.staging import pixels_stager, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cost import MOVED, STREAM_BYTES, TASK_CYCLES, TILE_EFFICIENCY, Work, busiest, fed_by_l2, share, step_fmas
+from numbaconv.cost import MOVED, STREAM_BYTES, TASK_CYCLES, Work, busiest, fed_by_l2, share, step_fmas, tile_rate
 from numbaconv.geometry import ceil_div, geometry, is_pointwise, is_single_tap, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -347,7 +347,7 @@ def _pair_cycles(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> tu
     lanes = machine.lanes(problem.dtype)
     half = problem.in_channels // problem.groups // 2
     staged = _staging(problem, mr, nv, machine) * MOVED
-    product = half * step_fmas(mr, nv) / (machine.fma_per_cycle * TILE_EFFICIENCY)
+    product = half * step_fmas(mr, nv) / tile_rate(machine)
     return staged, _STEPS * (product + _STEP_CYCLES) + 4 * mr * nv * lanes * MOVED
 
 
