@@ -55,9 +55,10 @@ _FAR = 6
 #: Staged, they are asked for an image ahead if they are so large a part of L3: with one thread of AMD Zen 3, 16 images
 #: of 56 x 56 and 64 channels took a sixth less, but 96 of 112 x 112 with stride 2, 4.8 MB, would take a tenth more.
 _STAGED_FAR = 4
-#: An output that L3 does not hold either is written past the caches, if its rows are so many tiles long: 3 x 3 at
-#: 4096 x 4096 takes a third less so. But 4 images of 224 x 224 with 64 channels took 2.8, and would take 3.9.
-_STREAMED_BYTES, _STREAMED_TILES = 32 << 20, 14
+#: An output that L3 does not hold beside the input is written past the caches, if its rows are so many tiles long: 3 x
+#: 3 takes a third less so at 4096 x 4096 on AMD Zen 5, and 7 to 21 % at 2048 x 2048 on Zen 4. But 4 images of 224 x 224
+#: with 64 channels took 2.8 ms on Zen 5, and would take 3.9; on Zen 4, where they take 9.5, they would take 6.3.
+_STREAMED_BYTES, _STREAMED_TILES = 16 << 20, 14
 #: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
 _MOST_UNROLLED = 121
 #: Taps in one run: of more, each row is a sum of its own, and the error does not grow with the kernel.
