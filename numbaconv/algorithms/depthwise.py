@@ -376,7 +376,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         fmas=tiles * sum(_tile_cost(problem, mr, nv, parts, lanes)),
         tiles=tiles,
         moved=STAGING * staged,
-    ).seconds(machine, threads)
+    ).seconds(machine, threads, problem.dtype)
 
 
 DEPTHWISE = Algorithm(

@@ -419,7 +419,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         streamed=tiles * kc * nv * lanes * size,
         # The columns of larger kernels are put in order one by one.
         prepared=0 if problem.constant_weight else problem.groups * panels * nv * lanes * kc * (1 if kc == C else 1.5),
-    ).seconds(machine, threads)
+    ).seconds(machine, threads, problem.dtype)
 
 
 def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packing:

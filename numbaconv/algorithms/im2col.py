@@ -333,7 +333,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         moved=tiles * mr * nr * (2 * c_blocks - 1) / 2 + (expanded if unit else 0),
         scattered=0 if unit else expanded,
         streamed=tiles * kc * (mr + nr * reloaded) * size,
-    ).seconds(machine, threads)
+    ).seconds(machine, threads, problem.dtype)
 
 
 IM2COL = Algorithm(

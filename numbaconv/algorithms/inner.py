@@ -258,7 +258,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         tiles=sums,
         moved=sums * mr * nr * lanes + images * P * Q * K + staged,
         streamed=blocks * K * C * taps * size,
-    ).seconds(machine, threads)
+    ).seconds(machine, threads, problem.dtype)
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:

@@ -66,7 +66,7 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
 def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> float:
     O, P, _ = spatial(problem)[1]
     tasks = problem.batch * problem.out_channels * O * P
-    return Work(share(threads, tasks), fmas=problem.flops / 2 * _SCALAR_COST).seconds(machine, threads)
+    return Work(share(threads, tasks), fmas=problem.flops / 2 * _SCALAR_COST).seconds(machine, threads, problem.dtype)
 
 
 REFERENCE = Algorithm(

@@ -224,7 +224,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         tiles=tiles,
         moved=tiles * nv * lanes * (mr / 4 + (C / 10 if again else 0)) + staged,
         streamed=tiles * mr * C * prod(problem.kernel_size) * ITEM_SIZE[problem.dtype],
-    ).seconds(machine, threads)
+    ).seconds(machine, threads, problem.dtype)
 
 
 ROWS = Algorithm(

@@ -428,7 +428,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         streamed=steps * C // 2 * nv * lanes * size,
         # An element of these sums takes a third longer than one that is only laid out.
         prepared=0 if problem.constant_weight else 1.3 * problem.groups * panels * _STEPS * nv * lanes * C // 2,
-    ).seconds(machine, threads)
+    ).seconds(machine, threads, problem.dtype)
 
 
 def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packing:

@@ -505,7 +505,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         streamed=_far(weights, problem, machine) * loaded,
         fetched=loaded if _fetched(problem, weights, machine) else 0,
         prepared=0 if problem.constant_weight else _prepared(problem, mh, mw, machine),
-    ).seconds(machine, threads)
+    ).seconds(machine, threads, problem.dtype)
 
 
 def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packing:
