@@ -74,8 +74,18 @@ def this_machine() -> Machine:
     """The machine this process runs on, as Numba compiles for it (``NUMBA_CPU_NAME`` and ``_FEATURES`` count)."""
     _, cpu, features = registry.cpu_target.target_context.codegen().magic_tuple()
     vector_bytes, registers = _vectors(features.split(","), platform.machine())
-    fma_per_cycle = 1.0 if cpu in _ONE_WIDE_FMA and vector_bytes == 64 else 2.0
-    return Machine(_processor_name(), vector_bytes, registers, *_caches(), fma_per_cycle)
+    return Machine(_processor_name(), vector_bytes, registers, *_caches(), _fma_per_cycle(cpu, vector_bytes))
+
+
+def _fma_per_cycle(cpu: str, vector_bytes: int) -> float:
+    """For LLVM's name of a CPU, and vectors of so many bytes.
+
+    Examples
+    --------
+    >>> _fma_per_cycle("znver4", 64), _fma_per_cycle("znver4", 32), _fma_per_cycle("znver5", 64)
+    (1.0, 2.0, 2.0)
+    """
+    return 1.0 if cpu in _ONE_WIDE_FMA and vector_bytes == 64 else 2.0
 
 
 def _vectors(features: list[str], architecture: str) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from naive import Array
 from numba.core.codegen import CPUCodeLibrary
 
 from numbaconv.algorithms import direct, im2col, inner, strassen, winograd
+from numbaconv.simd.correlate import add_row, shuffle_count
 from numbaconv.simd.tile import inner as inner_step
 from numbaconv.simd.tile import rank1, sum_lanes, zeros
 from numbaconv.simd.tile_memory import store_tile
@@ -150,3 +151,33 @@ def test_a_tile_that_is_too_large_is_found_out(target: Target, dtype: str) -> No
     """With as many accumulators as registers there is none left for the weights."""
     loop = inner_loop(assembly(target, outer_products, target.registers // 2, 2, dtype), target.fma)
     assert spills(loop)
+
+
+@functools.cache
+def rows_of_a_kernel(taps: int, stride: int) -> Products:
+    """Tiles of sums over rows of so many taps, read in place under masks."""
+
+    def products(mr: int, nv: int, lanes: int) -> Callable[..., None]:
+        nr = nv * lanes
+
+        def microkernel(a: Array, lda: int, b: Array, kc: int, out: Array) -> None:
+            acc = zeros(a, mr, nv, lanes)
+            for k in range(kc):
+                acc = add_row(acc, a, k, lda, b, k * lda, -k, lda, taps, stride, 1)
+            store_tile(acc, out, 0, nr)
+
+        return microkernel
+
+    return products
+
+
+@pytest.mark.parametrize(("taps", "stride"), [(3, 1), (3, 2), (5, 2), (7, 2), (5, 3)])
+def test_taps_of_one_remainder_share_what_sorts_a_row(taps: int, stride: int) -> None:
+    mr, nv = 4, 2
+    target = next(target for target in TARGETS if target.tiles == "avx512")
+    loop = inner_loop(assembly(target, rows_of_a_kernel(taps, stride), mr, nv, "float32"), target.fma)
+    multiply_adds = sum(bool(re.search(target.fma, line)) for line in loop)
+    shuffles = sum(bool(re.match(r"\s+(vperm|valign|vshuf|vunpck|vexpand|vcompress|vblend)", line)) for line in loop)
+    rows = multiply_adds / (taps * mr * nv)
+    assert rows >= 1
+    assert shuffles == rows * nv * shuffle_count(taps, stride, 1, target.vector_bytes // 4)
