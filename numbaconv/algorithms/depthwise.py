@@ -55,9 +55,9 @@ _FAR = 6
 #: Staged, they are asked for an image ahead if they are so large a part of L3: with one thread of AMD Zen 3, 16 images
 #: of 56 x 56 and 64 channels took a sixth less, but 96 of 112 x 112 with stride 2, 4.8 MB, would take a tenth more.
 _STAGED_FAR = 4
-#: An output that L3 does not hold beside the input is written past the caches, if its rows are so many tiles long: 3 x
-#: 3 takes a third less so at 4096 x 4096 on AMD Zen 5, and 7 to 21 % at 2048 x 2048 on Zen 4. But 4 images of 224 x 224
-#: with 64 channels took 2.8 ms on Zen 5, and would take 3.9; on Zen 4, where they take 9.5, they would take 6.3.
+#: An output that L3 does not hold beside the input is written past the caches, if its rows are so many tiles long. At
+#: 4096 x 4096 a filter of 3 x 3 takes a third less so on AMD Zen 5, at 2048 x 2048 7 to 21 % on Zen 4. But 4 images of
+#: 224 x 224 with 64 channels took 2.8 ms on Zen 5, and would take 3.9; on Zen 4, where they take 9.5, it would be 6.3.
 _STREAMED_BYTES, _STREAMED_TILES = 16 << 20, 14
 #: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
 _MOST_UNROLLED = 121
@@ -269,8 +269,9 @@ def _tile_cost(problem: ConvProblem, mr: int, nv: int, parts: int, lanes: int) -
     """Vector FMAs of a tile, and what else it costs in units of them, from measurements on AMD Zen 5.
 
     In cycles a tile took half its FMAs, 1.5 for every shuffle (the loads are included), and 30 to begin and end: 138
-    for 3 x 3 by 7 x 2, 283 with stride 2, and 308 for 7 x 7 by 7 x 1. With rows loaded whole, 64 for 3 x 3, 90 for that
-    of two channels, and 133 with stride 2; 141 for 5 x 5, and 200 with stride 2, where weights are loaded for each row.
+    for 3 x 3 by 7 x 2, 283 with stride 2 and four shuffles for three taps, and 308 for 7 x 7 by 7 x 1. With rows loaded
+    whole, 64 for 3 x 3, 90 for that of two channels, and 133 with stride 2; 141 for 5 x 5, and 200 with stride 2, where
+    weights are loaded for each row.
     """
     (T, R, S), (_, sh, sw) = problem.kernel_size, problem.stride
     dh, dw = problem.dilation[1:]

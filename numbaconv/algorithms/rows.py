@@ -152,6 +152,7 @@ def _tile_cost(problem: ConvProblem, machine: Machine) -> Callable[[int, int], f
     (T, R, S), stride, dilation = problem.kernel_size, problem.stride[2], problem.dilation[2]
     kernel_rows, lanes = problem.in_channels // problem.groups * T * R, machine.lanes(problem.dtype)
     rate = machine.fma_per_cycle
+    # A shuffle takes the place of an FMA where one finishes a cycle, and of half a one where two do.
     shuffles = 0.0 if masks_are_dear(lanes, problem.dtype) else shuffle_count(S, stride, dilation, lanes) / rate
     between = 1.0 if S > 1 else 1.5  # cycles
     if stride > 1 and problem.in_channels // problem.groups >= lanes and masks_are_dear(lanes, problem.dtype):
