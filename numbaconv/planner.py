@@ -23,7 +23,7 @@ from numbaconv.problem import ConvProblem
 
 #: "measure" times the best candidate of each algorithm, and every other that is estimated within this of the best.
 _WORTH_MEASURING = 1.5
-#: Candidates of each algorithm that an estimate looks at, which is thus done in 0.1 to 1.6 ms.
+#: Candidates of each algorithm that an estimate looks at, which is thus done in 0.1 to 2.6 ms.
 _ESTIMATED = 3
 
 
