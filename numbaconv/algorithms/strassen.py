@@ -27,6 +27,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
+from numbaconv.algorithms.packing import WEIGHTS_AHEAD
 from numbaconv.algorithms.staging import pixels_stager, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
@@ -69,10 +70,6 @@ _FEWEST_PAIRS = 3
 #: Part of a task by which the last of several threads is late, as cores are shared: in tasks a third as long, 256 to
 #: 1024 channels at 14 x 14 took 8 % less on a disturbed machine. With more of it, pixels are staged again for nothing.
 _LATE = 0.02
-#: Steps ahead of which weights are asked for, into L2. The processor's own prefetching ends with a page. Where others
-#: use L3 too, 1024 to 2048 channels at 7 x 7 with stride 2 take 8 % less on AMD Zen 4 so, and 512 to 2048 3 to 6; with
-#: vectors of 32 bytes 23 and 4, and with 64 steps 18 and 2. What is in the caches takes as long within 0.5 %.
-_WEIGHTS_AHEAD = 128
 #: Elements moved for each of a quarter that is staged: four are read, and four sums written, mostly beside products;
 #: and where L2 does not feed a tile, all seven, of vectors that are not filled, with pixels that come from L3.
 _STAGED, _STAGED_SHORT = 3, 8
@@ -143,7 +140,7 @@ def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool) -> Disp
 
     def multiply(acc: Any, pixels: Array, pixel: int, w: Array, weight: int) -> Any:
         """A step of the product of a quarter's pixels and weights."""
-        prefetch(w, weight + _WEIGHTS_AHEAD * nr, nr, 2)
+        prefetch(w, weight + WEIGHTS_AHEAD * nr, nr, 2)
         return rank1(acc, pixels, pixel, 1, w, weight)
 
     multiply = jit(multiply, inline="always")

@@ -29,6 +29,7 @@ from math import hypot, inf
 from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
+from numbaconv.algorithms.packing import WEIGHTS_AHEAD
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
@@ -284,15 +285,14 @@ def _kernel(
                         factors = weights + (run * length + c_block) * nr
                         depth = min(sum_block, length - c_block)
                         for tile in range(0, tiles, mr):
-                            # Every pass over the tiles asks for the next point's weights, into L2. All lines of them:
-                            # where others use L3 too, 256 channels at 14 x 14, with a single pass, took 0.92 ms on AMD
-                            # Zen 4 with every other line asked for, 0.61 with none, and 0.57 so, as if left alone.
-                            ahead = factors + runs * length * nr
+                            # Every pass over the tiles asks for weights, all lines of them: where others use L3 too,
+                            # 256 channels at 14 x 14, a single pass, took 0.92 ms on AMD Zen 4 with every other line
+                            # asked for, 0.61 with none, and 0.57 so. By the first pass alone 512 take 7 to 60 % more.
                             acc = zeros(x, mr, nv, lanes)
                             for c in range(depth):
                                 at = pixels + tile * tile_pitch + c
                                 acc = rank1(acc, workspace, at, tile_pitch, w, factors + c * nr)
-                                prefetch(w, ahead + c * nr, nr, 2)
+                                prefetch(w, factors + (WEIGHTS_AHEAD + c) * nr, nr, 2)
                             sums = products + point * product_plane + tile * nr
                             if run + c_block > 0:
                                 acc = add(acc, load_tile(workspace, sums, nr, mr, nv, lanes))
