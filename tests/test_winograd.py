@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from numbaconv.algorithms import ALGORITHMS
-from numbaconv.algorithms.winograd import TILES
+from numbaconv.algorithms.winograd import TILES, workspace_layout
 from numbaconv.cooktoom import phases, point_count, product_count, tile_sizes, transforms
 from numbaconv.machine import this_machine
 from numbaconv.plan import Plan
@@ -118,6 +118,16 @@ def test_accuracy_decides_which_tiles(accuracy: str) -> None:
     found = set() if row is None else {(s.mh, s.mw) for s in row.candidates(problem, this_machine(), 2)}
     assert ((6, 6) in found) == (accuracy == "fast")
     assert bool(found) == (accuracy != "strict")
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [2, 3, 17, 64])
+def test_parts_of_the_workspace_begin_with_cache_lines(channels: int, stride: int) -> None:
+    """However many pixels are staged: of few channels, where phases lie side by side, these fill no whole lines."""
+    for block_q in (1, 2, 3, 5):
+        parts = workspace_layout(4, 4, 7, 7, stride, stride, 1, 1, 14, 32, 16, 4, 1, block_q, channels)
+        assert [start % 16 for start in (parts.transformed, parts.products, parts.outputs)] == [0, 0, 0]
+        assert parts.plane % 32 == parts.product_plane % 32 == 16
 
 
 def test_weights_that_change_get_smaller_tiles() -> None:

@@ -153,7 +153,7 @@ def _sides(problem: ConvProblem, axis: int) -> list[int]:
     return tile_sizes(problem.kernel_size[axis], problem.stride[axis])
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
     """A workspace of so many ``elements``: the distances of pixels, tiles and planes, and where each part begins."""
 
     pitch: int
@@ -167,15 +167,16 @@ class _Layout(NamedTuple):
 
 
 @shared
-def _layout(
+def workspace_layout(
     mh: int, mw: int, R: int, S: int, sh: int, sw: int, dh: int, dw: int, mr: int, nr: int, lanes: int, itemsize: int,
     block_p: int, block_q: int, C: int,
-) -> _Layout:  # fmt: skip
+) -> Layout:  # fmt: skip
     """The workspace for blocks of block_p by block_q units.
 
     Pixels and tiles are whole vectors of channels, but that pixels of few channels lie close where neighbours are
-    phases, which then fill vectors. Planes are an odd number of cache lines apart, so that they do not meet in a few
-    sets of the caches.
+    phases, which then fill vectors. Parts begin with a cache line: where all behind the pixels lay across two, 3 to 64
+    channels of 7 x 7 with stride 2 took 18 % longer on AMD Zen 5. Planes are an odd number of lines apart, so that they
+    do not meet in a few sets of the caches.
     """
     line = LINE // itemsize
     row_phases, taps_h, _ = phases(R, sh)
@@ -194,12 +195,12 @@ def _layout(
     # Phases that have a tap less than others read as much as these, and no product sees it.
     rows = inputs_seen(height, sh, row_phases * taps_h, dh)
     columns = inputs_seen(width, sw, column_phases * taps_w, dw)
-    transformed = rows * columns * pitch
+    transformed = (rows * columns * pitch + line - 1) // line * line
     points = point_count(mh, R, sh) * point_count(mw, S, sw)
     products = transformed + points * plane
     outputs = products + points * product_plane
     elements = outputs + (height * width + max(points, lanes)) * lanes
-    return _Layout(pitch, tile_pitch, plane, product_plane, transformed, products, outputs, elements)
+    return Layout(pitch, tile_pitch, plane, product_plane, transformed, products, outputs, elements)
 
 
 @functools.cache
@@ -240,7 +241,7 @@ def _kernel(
         rows = inputs_seen(height, sh, R, dh)
         columns = inputs_seen(width, sw, S, dw)
         # Each part begins where the largest block's would.
-        parts = _layout(mh, mw, R, S, sh, sw, dh, dw, mr, nr, lanes, itemsize, g.block_p, g.block_q, C)
+        parts = workspace_layout(mh, mw, R, S, sh, sw, dh, dw, mr, nr, lanes, itemsize, g.block_p, g.block_q, C)
         pitch, tile_pitch, plane, product_plane, transformed, products, outputs, _ = parts
         stage(
             x, g.H * g.W, (n * g.G + group) * C * g.H * g.W, g.H, g.W, p0 * g.stride_h - g.pad_h, g.stride_h // sh,
@@ -335,7 +336,7 @@ def _workspace(problem: ConvProblem, settings: Settings, machine: Machine) -> in
     mh, mw, mr, nv, block_p, block_q, _ = settings
     lanes, itemsize = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
-    return _layout(
+    return workspace_layout(
         mh, mw, R, S, cut.sh, cut.sw, cut.dh, cut.dw, mr, nv * lanes, lanes, itemsize, block_p, block_q,
         problem.in_channels // problem.groups,
     ).elements  # fmt: skip
