@@ -116,37 +116,37 @@ def test_store_first(dtype: str, lanes: int) -> None:
             np.testing.assert_array_equal(edge, values[on])
 
 
-FILTERS = [(1, 1, 0), (1, 3, 0), (2, 3, 0), (4, 3, 0), (6, 3, 0), (3, 3, 1), (2, 2, 1)]
+FILTERS = [(1, 1), (1, 3), (2, 3), (4, 3), (6, 3), (3, 3), (2, 2)]
 
 
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["output", "weight", "input"])
-@pytest.mark.parametrize(("m", "r", "zeros"), FILTERS)
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(("m", "r"), FILTERS)
 @pytest.mark.parametrize(("dtype", "lanes"), [KINDS[1], KINDS[4]])
-def test_linear_transform(dtype: str, lanes: int, m: int, r: int, zeros: int, which: int) -> None:
-    """A matrix of the exact ones times vectors, of which so many are left out; and onto itself."""
+def test_linear_transform(dtype: str, lanes: int, m: int, r: int, whole: bool, which: int) -> None:
+    """A matrix of the exact ones times vectors, of which the last may not count, a NaN here; and onto itself."""
     step, to_step = lanes + 1, lanes + 3
-    whole = np.array(transforms(m, r)[which], float)
-    count = whole.shape[1] - zeros
-    matrix = whole[:, :count]
+    matrix = np.array(transforms(m, r)[which], float)
 
     @numba.njit
-    def kernel(a: Array, offset: int, step: int, to: Array, to_offset: int, to_step: int) -> None:
-        transform(which, m, r, count, a, offset, step, to, to_offset, to_step, lanes)
+    def kernel(whole: bool, a: Array, offset: int, step: int, to: Array, to_offset: int, to_step: int) -> None:
+        transform(which, m, r, whole, a, offset, step, to, to_offset, to_step, lanes)
 
     rows, columns = matrix.shape
+    counted = columns if whole else columns - 1
     a = np.full((columns, step), np.nan, dtype)
-    a[:, :lanes] = numbers(columns * lanes, dtype).reshape(columns, lanes)
-    expected = matrix @ a[:, :lanes].astype(float)
+    a[:counted, :lanes] = numbers(counted * lanes, dtype).reshape(counted, lanes)
+    expected = matrix[:, :counted] @ a[:counted, :lanes].astype(float)
     out = Guarded(np.full((rows, to_step), CANARY, dtype))
-    kernel(in_nan(a.ravel()), 0, step, out.array.reshape(-1), 0, to_step)
-    scale = np.abs(matrix).sum(axis=1).max() * np.abs(a[:, :lanes]).max()
+    kernel(whole, in_nan(a.ravel()), 0, step, out.array.reshape(-1), 0, to_step)
+    scale = np.abs(matrix).sum(axis=1).max() * np.abs(a[:counted, :lanes]).max(initial=0)
     np.testing.assert_allclose(out.array[:, :lanes], expected, rtol=0, atol=4 * np.finfo(dtype).eps * scale)
     np.testing.assert_array_equal(out.array[:, lanes:], CANARY)
     out.check()
 
     shared = np.zeros((max(rows, columns), step), dtype)
     shared[:columns] = a
-    kernel(shared.ravel(), 0, step, shared.ravel(), 0, step)
+    kernel(whole, shared.ravel(), 0, step, shared.ravel(), 0, step)
     np.testing.assert_array_equal(shared[:rows, :lanes], out.array[:, :lanes])
 
 
@@ -157,7 +157,7 @@ def test_linear_transform_of_two_types_is_in_the_wider(dtype: str, to_dtype: str
 
     @numba.njit
     def kernel(a: Array, to: Array) -> None:
-        transform(1, m, r, r, a, 0, lanes, to, 0, lanes, lanes)
+        transform(1, m, r, True, a, 0, lanes, to, 0, lanes, lanes)
 
     a = (numbers(r * lanes, dtype) / 3).astype(dtype).reshape(r, lanes)
     out = np.full((m + r - 1, lanes), np.nan, to_dtype)

@@ -263,10 +263,10 @@ def _kernel(
                     slot = to + phase * span
                     for c in range(0, span, lanes):
                         for j in range(nw):
-                            transform(_INPUT, mh, taps_h, nh, workspace, source + j * sw * dw * pitch + c, down,
+                            transform(_INPUT, mh, taps_h, True, workspace, source + j * sw * dw * pitch + c, down,
                                       workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
                         for i in range(nh):
-                            transform(_INPUT, mw, taps_w, nw, workspace, half + i * nw * lanes, lanes,
+                            transform(_INPUT, mw, taps_w, True, workspace, half + i * nw * lanes, lanes,
                                       workspace, slot + c + i * nw * plane, plane, lanes)  # fmt: skip
                 to += tile_pitch
 
@@ -310,11 +310,11 @@ def _kernel(
                     top = p_tile // tall * tall + p_tile % tall // mh
                     for q_tile in range(0, width, mw):
                         for j in range(nw):
-                            transform(_OUTPUT, mh, taps_h, nh, workspace, at + j * product_plane, nw * product_plane,
+                            transform(_OUTPUT, mh, taps_h, True, workspace, at + j * product_plane, nw * product_plane,
                                       workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
                         corner = outputs + (top * width + q_tile // wide * wide + q_tile % wide // mw) * lanes
                         for i in range(mh):
-                            transform(_OUTPUT, mw, taps_w, nw, workspace, half + i * nw * lanes, lanes,
+                            transform(_OUTPUT, mw, taps_w, True, workspace, half + i * nw * lanes, lanes,
                                       workspace, corner + i * dh * width * lanes, dw * lanes, lanes)  # fmt: skip
                         at += nr
                 channels = min(lanes, K - k)

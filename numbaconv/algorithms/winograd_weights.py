@@ -27,7 +27,6 @@ def _packer(
 ) -> Dispatcher:
     row_phases, taps_h, whole_rows = phases(R, sh)
     column_phases, taps_w, whole_columns = phases(S, sw)
-    fewer_h, fewer_w = taps_h - 1, taps_w - 1
     nh = point_count(mh, R, sh)
     nw = point_count(mw, S, sw)
     product_planes = product_count(mh, R, sh) * product_count(mw, S, sw)
@@ -44,7 +43,8 @@ def _packer(
         [lanes][R * S][lanes], and behind these the transforms of each phase, [phases][nh * nw][lanes][nr] with a line
         after each point's.
         These go to ``y`` in runs: written there one by one, every store would miss L1, and take three times as long.
-        What is between two transforms is float64, and so is their arithmetic, or float32 with ``single``.
+        What is between two transforms is float64, and so is their arithmetic, or float32 with ``single``. Of a phase
+        with a tap less, what is read in its place does not count.
         """
         g = read(geometry)
         C, K = g.C, g.K
@@ -65,20 +65,12 @@ def _packer(
                         for s in range(column, S, sw):
                             tap = ((c * R + row) * S + s) * lanes
                             to = s // sw * lanes
-                            if row < whole_rows:
-                                transform(_WEIGHT, mh, taps_h, taps_h, workspace, tap, sh * S * lanes,
-                                          half, to, taps_w * lanes, lanes)  # fmt: skip
-                            else:
-                                transform(_WEIGHT, mh, taps_h, fewer_h, workspace, tap, sh * S * lanes,
-                                          half, to, taps_w * lanes, lanes)  # fmt: skip
+                            transform(_WEIGHT, mh, taps_h, row < whole_rows, workspace, tap, sh * S * lanes,
+                                      half, to, taps_w * lanes, lanes)  # fmt: skip
                         at = transformed + phase * nh * nw * plane + c * nr + vector * lanes
                         for i in range(nh):
-                            if column < whole_columns:
-                                transform(_WEIGHT, mw, taps_w, taps_w, half, i * taps_w * lanes, lanes,
-                                          workspace, at + i * nw * plane, plane, lanes)  # fmt: skip
-                            else:
-                                transform(_WEIGHT, mw, taps_w, fewer_w, half, i * taps_w * lanes, lanes,
-                                          workspace, at + i * nw * plane, plane, lanes)  # fmt: skip
+                            transform(_WEIGHT, mw, taps_w, column < whole_columns, half, i * taps_w * lanes, lanes,
+                                      workspace, at + i * nw * plane, plane, lanes)  # fmt: skip
             run = (task * product_planes * C + block) * nr
             for point in range(nh * nw):
                 down = phases_seen(R, sh, point // nw == nh - 1)

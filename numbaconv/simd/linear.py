@@ -68,31 +68,31 @@ def matrix_vectors(builder: ir.IRBuilder, vec: Vec, matrix: Matrix, x: list[ir.V
 
 @intrinsic(prefer_literal=True)
 def transform(
-    typingctx: Any, which: Any, m: Any, r: Any, count: Any, a: Any, offset: Any, step: Any, to: Any, to_offset: Any,
+    typingctx: Any, which: Any, m: Any, r: Any, whole: Any, a: Any, offset: Any, step: Any, to: Any, to_offset: Any,
     to_step: Any, lanes: Any,
 ) -> tuple[Any, Lowering]:  # fmt: skip
     """``to[to_offset + i * to_step] = sum over k of matrix[i][k] * a[offset + k * step]``, vectors of ``lanes`` each.
 
-    ``which`` is 0, 1 or 2 for A^T (output), G (weight) or B^T (input) of F(m, r). k is below ``count``, a literal: the
-    vectors behind it are taken for zeros. All of ``a`` is read before anything is written. If one of the arrays is
+    ``which`` is 0, 1 or 2 for A^T (output), G (weight) or B^T (input) of F(m, r). If ``whole`` is not true, the last
+    vector is read, but taken for zeros. All of ``a`` is read before anything is written. If one of the arrays is
     float64, so is the arithmetic.
     """
     read, written = (Vec(array.dtype, lanes.literal_value) for array in (a, to))
     vec = max(read, written, key=lambda vec: vec.itemsize)
-    whole = transforms(m.literal_value, r.literal_value)[which.literal_value]
-    matrix = tuple(row[: count.literal_value] for row in whole)
+    matrix = transforms(m.literal_value, r.literal_value)[which.literal_value]
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        source, position, distance, target, to_position, to_distance = args[4:10]
+        all_count, source, position, distance, target, to_position, to_distance = args[3:10]
         x = []
         for _ in matrix[0]:
             value = emit.load(builder, read, emit.element(context, builder, a, source, position))
             x.append(emit.convert(builder, value, vec))
             position = builder.add(position, distance)
+        x[-1] = builder.select(all_count, x[-1], ir.Constant(vec.llvm, None))
         for value in matrix_vectors(builder, vec, matrix, x):
             value = emit.convert(builder, value, written)
             emit.store(builder, written, value, emit.element(context, builder, to, target, to_position))
             to_position = builder.add(to_position, to_distance)
         return context.get_dummy_value()
 
-    return signature(types.void, which, m, r, count, a, offset, step, to, to_offset, to_step, lanes), lower
+    return signature(types.void, which, m, r, types.boolean, a, offset, step, to, to_offset, to_step, lanes), lower
