@@ -27,7 +27,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
-from numbaconv.algorithms.packing import WEIGHTS_AHEAD
+from numbaconv.algorithms.packing import WEIGHTS_AHEAD, asks_for_weights
 from numbaconv.algorithms.staging import pixels_stager, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
@@ -120,8 +120,8 @@ def _sum_block(mr: int, nv: int, machine: Machine) -> int:
 
 
 @functools.cache
-def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool) -> Dispatcher:
-    """The kernel that reads pixels ``in_place`` where a quarter is no sum.
+def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool, asks: bool) -> Dispatcher:
+    """The kernel that reads pixels ``in_place`` where a quarter is no sum, and ``asks`` for weights ahead.
 
     A channel of a tile of short vectors is a part of a line, and the next channel far from it: on AMD Zen 3 products of
     pixels in place take 8 % longer, and all of a layer 4 to 11 %. On AMD Zen 5 it is 2 % less.
@@ -140,7 +140,8 @@ def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool) -> Disp
 
     def multiply(acc: Any, pixels: Array, pixel: int, w: Array, weight: int) -> Any:
         """A step of the product of a quarter's pixels and weights."""
-        prefetch(w, weight + WEIGHTS_AHEAD * nr, nr, 2)
+        if asks:
+            prefetch(w, weight + WEIGHTS_AHEAD * nr, nr, 2)
         return rank1(acc, pixels, pixel, 1, w, weight)
 
     multiply = jit(multiply, inline="always")
@@ -428,16 +429,30 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     ).seconds(machine, threads, problem.dtype)
 
 
+def _pairs_of_panels(problem: ConvProblem, nr: int) -> int:
+    return ceil_div(problem.out_channels // problem.groups, 2 * nr) * problem.groups
+
+
+def _weights(problem: ConvProblem, nr: int) -> int:
+    """Elements of a prepared weight."""
+    return _pairs_of_panels(problem, nr) * _STEPS * (problem.in_channels // problem.groups // 2) * nr
+
+
 def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packing:
     lanes = machine.lanes(problem.dtype)
     nr = settings.nv * lanes
-    panels = ceil_div(problem.out_channels // problem.groups, 2 * nr) * problem.groups
     return Packing(
         layout=("strassen", nr),
-        elements=panels * _STEPS * (problem.in_channels // problem.groups // 2) * nr,
-        schedule=Schedule(panels, 4 * lanes * lanes, geometry(problem)),
+        elements=_weights(problem, nr),
+        schedule=Schedule(_pairs_of_panels(problem, nr), 4 * lanes * lanes, geometry(problem)),
         kernel=lambda: _packer(settings.nv, lanes),
     )
+
+
+def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
+    mr, nv, *_ = settings
+    strided, in_place = not is_pointwise(problem), vectors_fill_lines(lanes, problem.dtype)
+    return _kernel(mr, nv, lanes, strided, in_place, asks_for_weights(problem, _weights(problem, nv * lanes)))
 
 
 STRASSEN = Algorithm(
@@ -448,9 +463,7 @@ STRASSEN = Algorithm(
     settings=Settings,
     estimate=estimate,
     schedule=schedule,
-    kernel=lambda problem, settings, lanes: _kernel(
-        settings.mr, settings.nv, lanes, not is_pointwise(problem), vectors_fill_lines(lanes, problem.dtype)
-    ),
+    kernel=_kernel_of,
     packing=packing,
     error_bound=lambda problem, settings: ERROR_BOUNDS["default"],
 )

@@ -29,7 +29,7 @@ from math import hypot, inf
 from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
-from numbaconv.algorithms.packing import WEIGHTS_AHEAD
+from numbaconv.algorithms.packing import WEIGHTS_AHEAD, asks_for_weights
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
@@ -205,9 +205,10 @@ def workspace_layout(
 
 @functools.cache
 def _kernel(
-    mh: int, mw: int, R: int, S: int, sh: int, sw: int, mr: int, nv: int, lanes: int, itemsize: int, sum_block: int
-) -> Dispatcher:
-    """The kernel of F(mh x mw, R x S) with strides sh and sw."""
+    mh: int, mw: int, R: int, S: int, sh: int, sw: int, mr: int, nv: int, lanes: int, itemsize: int, sum_block: int,
+    asks: bool,
+) -> Dispatcher:  # fmt: skip
+    """The kernel of F(mh x mw, R x S) with strides sh and sw, which ``asks`` for weights ahead."""
     stage = channels_last_stager(lanes)
     row_phases, taps_h, _ = phases(R, sh)
     column_phases, taps_w, _ = phases(S, sw)
@@ -294,7 +295,8 @@ def _kernel(
                             for c in range(depth):
                                 at = pixels + tile * tile_pitch + c
                                 acc = rank1(acc, workspace, at, tile_pitch, w, factors + c * nr)
-                                prefetch(w, factors + (WEIGHTS_AHEAD + c) * nr, nr, 2)
+                                if asks:
+                                    prefetch(w, factors + (WEIGHTS_AHEAD + c) * nr, nr, 2)
                             sums = products + point * product_plane + tile * nr
                             if run + c_block > 0:
                                 acc = add(acc, load_tile(workspace, sums, nr, mr, nv, lanes))
@@ -521,8 +523,10 @@ def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packi
 def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
     mh, mw, mr, nv, *_ = settings
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
+    C, K = problem.group_channels
+    asks = asks_for_weights(problem, problem.groups * cut.products * C * K)
     itemsize = ITEM_SIZE[problem.dtype]
-    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, _sum_block(problem, mh, mw))
+    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, _sum_block(problem, mh, mw), asks)
 
 
 WINOGRAD = Algorithm(
