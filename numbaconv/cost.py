@@ -31,8 +31,8 @@ STREAM_BYTES = 24.0
 #: Bytes of weights a cycle that come from memory for all threads together: 26 GB/s were measured for one, 32 for two,
 #: and 47 for two on AMD Zen 5 since they are asked for ahead. With 8.0, 512 channels at 14 x 14 had tiles of 3 x 3 with
 #: two threads, 11 % slower on AMD Zen 4 than those of 3 x 5. With 8.5, at 10 x 10, they had tiles of 2 x 2 with one,
-#: which take a third longer on AMD Zen 5 than those of 2 x 5. That gains more by 12.0, but on AMD Zen 3 512 channels at
-#: 7 x 7 would get up to half as many weights again, and have taken up to three times as long where others use L3.
+#: which take a third longer on AMD Zen 5 than those of 2 x 5. By 12.0 Zen 5 would gain more, but on AMD Zen 3, where
+#: 512 channels at 7 x 7 take up to three times as long if others use L3, these would get half as many weights again.
 MEMORY_BYTES = 10.0
 #: Seconds of a call that no algorithm can avoid: Python, the driver, and starting threads.
 CALL_SECONDS = 6e-6
