@@ -380,7 +380,7 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
     tiles = problem.batch * problem.groups * cut.rows * cut.columns * cut.dh * cut.dw
     products = tiles * max(cut.depth(C), _LEAST_DEPTH) * K / lanes / machine.fma_per_cycle / threads
     transforms = tiles * (cut.phases * C + K) / lanes * _TRANSFORM_FMAS / machine.fma_per_cycle / threads
-    weights = cut.products * C * K
+    weights = _weights(problem, cut)
     fetching = (
         cut.depth(C) * K * ITEM_SIZE[problem.dtype] / MEMORY_BYTES if _fetched(problem, weights, machine) else 0.0
     )
@@ -399,6 +399,12 @@ def _smallest(problem: ConvProblem, mh: int, mw: int, machine: Machine) -> Setti
     return Settings(mh, mw, max(mr for mr, _ in shapes), max(nv for _, nv in shapes), 1, block_q, 1)
 
 
+def _weights(problem: ConvProblem, cut: _Tiling) -> int:
+    """Elements of a group's transformed weight."""
+    C, K = problem.group_channels
+    return cut.products * C * K
+
+
 def _fetched(problem: ConvProblem, weights: int, machine: Machine) -> bool:
     """Whether so many transformed weights come from memory at every call, as L3 does not keep them."""
     return 2 * weights * ITEM_SIZE[problem.dtype] > machine.l3
@@ -409,8 +415,7 @@ def _prepared(problem: ConvProblem, mh: int, mw: int, machine: Machine) -> float
 
     512 to 512 channels of F(2 x 3, 3), 21 MB, took 0.5 to 0.6 ns each on AMD Zen 3, and 256 to 256, 5 MB, 0.22.
     """
-    C, K = problem.group_channels
-    weights = _tiling(problem, mh, mw).products * C * K
+    weights = _weights(problem, _tiling(problem, mh, mw))
     each = _PREPARED[_is_single(problem, mh, mw)] * (2 if _fetched(problem, weights, machine) else 1)
     return each * problem.groups * weights
 
@@ -437,7 +442,7 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     block_q = smallest.block_q
     images = max(1, problem.batch) * problem.groups * ceil_div(cut.columns, block_q)
     depth = cut.depth(C)
-    weights = cut.products * C * K
+    weights = _weights(problem, cut)
     fetched = _fetched(problem, weights, machine)
     # Weights are better loaded for more tiles at once, even if these do not fit L2: 512 to 512 channels at 28 x 28 took
     # 3.6 ms in blocks of 28 tiles, and 2.9 ms with all 49; 128 at 56 x 56 with stride 2, 13 % less by 14 than by 7.
@@ -523,8 +528,7 @@ def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packi
 def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
     mh, mw, mr, nv, *_ = settings
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
-    C, K = problem.group_channels
-    asks = asks_for_weights(problem, problem.groups * cut.products * C * K)
+    asks = asks_for_weights(problem, problem.groups * _weights(problem, cut))
     itemsize = ITEM_SIZE[problem.dtype]
     return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, _sum_block(problem, mh, mw), asks)
 

@@ -248,9 +248,10 @@ def exchange(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: int, distan
     return shuffle(builder, a, b, low), shuffle(builder, a, b, [i + distance for i in low])
 
 
-def split(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: int, block: int) -> tuple[ir.Value, ir.Value]:
-    """The even blocks of ``block`` lanes of ``a`` and then of ``b``, and the odd ones: one instruction for 16 bytes."""
-    even = [start + i for start in range(0, 2 * lanes, 2 * block) for i in range(block)]
+def split(builder: ir.IRBuilder, vec: Vec, a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """The even blocks of 16 bytes of ``a`` and then of ``b``, and the odd ones: one instruction each."""
+    block = 16 // vec.itemsize
+    even = [start + i for start in range(0, 2 * vec.lanes, 2 * block) for i in range(block)]
     return shuffle(builder, a, b, even), shuffle(builder, a, b, [i + block for i in even])
 
 
@@ -271,7 +272,7 @@ def transpose(builder: ir.IRBuilder, vec: Vec, rows: list[ir.Value]) -> list[ir.
             elif distance * vec.itemsize < 16:
                 pair = exchange(builder, rows[i], rows[i + distance], lanes, distance)
             else:
-                pair = split(builder, rows[i], rows[i + distance], lanes, 16 // vec.itemsize)
+                pair = split(builder, vec, rows[i], rows[i + distance])
             rows[i], rows[i + distance] = pair
         if distance == 2 and vec.itemsize == 4:
             for i in range(0, lanes, 4):
