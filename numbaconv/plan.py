@@ -231,7 +231,7 @@ class Plan:
 
     @functools.cached_property
     def _address(self) -> int:
-        kernel = self.algorithm.kernel(self.problem, self.settings, self.machine.lanes(self.problem.dtype))
+        kernel = self.algorithm.kernel(self.problem, self.settings, self.machine)
         return runtime.kernel_address(kernel, self.problem.dtype, GEOMETRY)
 
     @functools.cached_property

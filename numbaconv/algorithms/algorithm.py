@@ -85,7 +85,7 @@ class Algorithm:
         (problem, settings, machine) -> `Schedule`. Right for a candidate's tile with any positive block sizes, so
         that wisdom of other origin can be slow but not wrong.
     kernel : callable
-        (problem, settings, lanes) -> the jitted kernel: one of a few. Image sizes may choose among them, but are
+        (problem, settings, machine) -> the jitted kernel: one of a few. Image sizes may choose among them, but are
         never compiled in.
     packing : callable
         (problem, settings, machine) -> `Packing`, or None where the weight is used as it is.
@@ -101,6 +101,6 @@ class Algorithm:
     settings: Callable[..., Any]
     estimate: Callable[[ConvProblem, Any, Machine, int], float]
     schedule: Callable[[ConvProblem, Any, Machine], Schedule]
-    kernel: Callable[[ConvProblem, Any, int], Dispatcher]
+    kernel: Callable[[ConvProblem, Any, Machine], Dispatcher]
     packing: Callable[[ConvProblem, Any, Machine], Packing | None] = lambda problem, settings, machine: None
     error_bound: Callable[[ConvProblem, Any], float | None] = lambda problem, settings: None

@@ -227,7 +227,8 @@ def _overlapped(problem: ConvProblem, lanes: int) -> bool:
     return lanes * ITEM_SIZE[problem.dtype] == 32 and one_plane and small and sw <= 2 and short
 
 
-def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
+def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
+    lanes = machine.lanes(problem.dtype)
     mr, nv, parts, ahead, *_ = settings
     strides = problem.stride[1:]
     width = _whole(problem, nv, parts, lanes)

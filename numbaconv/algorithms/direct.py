@@ -426,7 +426,8 @@ def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packi
     return panel_packing(_seen(problem, machine), settings.nv, settings.block_c, machine.lanes(problem.dtype))
 
 
-def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
+def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
+    lanes = machine.lanes(problem.dtype)
     in_place = _in_place(problem, settings.mr)
     ahead, asks_to_write = in_place and _ahead(problem), in_place and _asks_to_write(problem)
     # Where the fewest channels that a block may have are too many products.

@@ -344,5 +344,5 @@ IM2COL = Algorithm(
     settings=Settings,
     estimate=estimate,
     schedule=schedule,
-    kernel=lambda problem, settings, lanes: _kernel(settings.mr, settings.nv, lanes),
+    kernel=lambda problem, settings, machine: _kernel(settings.mr, settings.nv, machine.lanes(problem.dtype)),
 )

@@ -261,7 +261,8 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     ).seconds(machine, threads, problem.dtype)
 
 
-def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
+def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
+    lanes = machine.lanes(problem.dtype)
     copied = _COPIED if problem.kernel_size[2] <= _COPIED else lanes
     return _kernel(settings.mr, settings.nr, lanes, 0 if max(problem.kernel_size) == 1 else copied)
 

@@ -77,5 +77,5 @@ REFERENCE = Algorithm(
     settings=Settings,
     estimate=estimate,
     schedule=schedule,
-    kernel=lambda problem, settings, lanes: _kernel(),
+    kernel=lambda problem, settings, machine: _kernel(),
 )

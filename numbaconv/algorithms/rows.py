@@ -228,6 +228,12 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     ).seconds(machine, threads, problem.dtype)
 
 
+def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
+    lanes = machine.lanes(problem.dtype)
+    S, step, dilation = problem.kernel_size[2], problem.stride[2], problem.dilation[2]
+    return _kernel(settings.mr, settings.nv, lanes, S, step, dilation, masks_are_dear(lanes, problem.dtype))
+
+
 ROWS = Algorithm(
     name="rows",
     summary="pixels of a row in lanes, input read in place or staged, weights in place",
@@ -236,13 +242,5 @@ ROWS = Algorithm(
     settings=Settings,
     estimate=estimate,
     schedule=schedule,
-    kernel=lambda problem, settings, lanes: _kernel(
-        settings.mr,
-        settings.nv,
-        lanes,
-        problem.kernel_size[2],
-        problem.stride[2],
-        problem.dilation[2],
-        masks_are_dear(lanes, problem.dtype),
-    ),
+    kernel=_kernel_of,
 )

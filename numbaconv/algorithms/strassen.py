@@ -449,7 +449,8 @@ def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packi
     )
 
 
-def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
+def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
+    lanes = machine.lanes(problem.dtype)
     mr, nv, *_ = settings
     strided, in_place = not is_pointwise(problem), vectors_fill_lines(lanes, problem.dtype)
     return _kernel(mr, nv, lanes, strided, in_place, asks_for_weights(problem, _weights(problem, nv * lanes)))

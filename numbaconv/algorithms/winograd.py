@@ -525,7 +525,8 @@ def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packi
     return winograd_packing(problem, (mh, mw), (cut.sh, cut.sw), nv, lanes, single=single)
 
 
-def _kernel_of(problem: ConvProblem, settings: Settings, lanes: int) -> Dispatcher:
+def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
+    lanes = machine.lanes(problem.dtype)
     mh, mw, mr, nv, *_ = settings
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
     asks = asks_for_weights(problem, problem.groups * _weights(problem, cut))
