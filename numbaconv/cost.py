@@ -54,13 +54,14 @@ def fed_by_l2(mr: int, nv: int, machine: Machine) -> bool:
     return step_bytes * machine.fma_per_cycle / (mr * nv) <= machine.vector_bytes / 2
 
 
-def step_fmas(mr: int, nv: int) -> float:
+def step_fmas(mr: int, nv: int, machine: Machine) -> float:
     """What a step of a tile takes, in vector FMAs.
 
     Two a cycle, each of four cycles, leave 8 sums no slack: with AVX2 tiles of 5 x 2 run 3 to 5 % below those of 6 x 2.
-    Nor are there more loads in a cycle than FMAs: a step loads ``nv`` vectors, and ``mr`` elements to broadcast.
+    Nor are there more loads in a cycle than so many: a step loads ``nv`` vectors, and ``mr`` elements to broadcast.
     """
-    return max(mr * nv * (1.04 if mr * nv < 12 else 1.0), mr + nv)
+    loads = (mr + nv) * machine.fma_per_cycle / machine.loads_per_cycle
+    return max(mr * nv * (1.04 if mr * nv < 12 else 1.0), loads)
 
 
 def busiest(threads: int, pieces: int, length: int, block: int) -> float:

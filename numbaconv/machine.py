@@ -17,9 +17,18 @@ from numbaconv.arguments import ITEM_SIZE
 _DEFAULT_CACHES = (32 << 10, 512 << 10, 4 << 20)
 #: Clock in Hz that turns the cost model's cycles into the seconds it prints, to which it adds those of any call.
 _NOMINAL_CLOCK = 3.5e9
-#: CPUs, by LLVM's names, that finish one FMA of 64 bytes a cycle: AMD Zen 4, which computes them in halves, and Intel's
-#: of one unit that wide.
-_ONE_WIDE_FMA = {"znver4", "icelake-client", "tigerlake", "rocketlake"}
+#: FMAs and loads of vectors a cycle; and of those of 64 bytes on CPUs, by LLVM's names, that have not so many. AMD
+#: Zen 4 computes in halves, and some of Intel's have one unit that wide. Intel Ice Lake, of two, was measured to load
+#: little more than one a cycle, be it one element for all lanes: products in tiles of 14 x 1 run at half the peak, of
+#: 6 x 2 at 0.79, of 14 x 2 at 0.93, and of 8 x 3 and 6 x 4 at 0.98 and more. Those of 32 bytes it loads twice a cycle.
+_RATES = (2.0, 2.0)
+_WIDE_RATES = {
+    "znver4": (1.0, 1.0),
+    "icelake-client": (1.0, 1.0),
+    "tigerlake": (1.0, 1.0),
+    "rocketlake": (1.0, 1.0),
+    "icelake-server": (2.0, 1.06),
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,8 @@ class Machine:
         Vector registers of one thread: 32 or 16.
     l1, l2, l3 : int
         Bytes of data cache; L1 and L2 of one core, L3 of all together.
-    fma_per_cycle : float
-        Vector fused multiply-adds that a core can finish in a cycle.
+    fma_per_cycle, loads_per_cycle : float
+        Vector fused multiply-adds that a core can finish in a cycle, and vectors that it can load.
     clock : float
         Hz by which the cost model turns cycles into seconds.
 
@@ -55,6 +64,7 @@ class Machine:
     l2: int
     l3: int
     fma_per_cycle: float = 2.0
+    loads_per_cycle: float = 2.0
     clock: float = _NOMINAL_CLOCK
 
     @property
@@ -74,18 +84,18 @@ def this_machine() -> Machine:
     """The machine this process runs on, as Numba compiles for it (``NUMBA_CPU_NAME`` and ``_FEATURES`` count)."""
     _, cpu, features = registry.cpu_target.target_context.codegen().magic_tuple()
     vector_bytes, registers = _vectors(features.split(","), platform.machine())
-    return Machine(_processor_name(), vector_bytes, registers, *_caches(), _fma_per_cycle(cpu, vector_bytes))
+    return Machine(_processor_name(), vector_bytes, registers, *_caches(), *_rates(cpu, vector_bytes))
 
 
-def _fma_per_cycle(cpu: str, vector_bytes: int) -> float:
-    """For LLVM's name of a CPU, and vectors of so many bytes.
+def _rates(cpu: str, vector_bytes: int) -> tuple[float, float]:
+    """FMAs and loads a cycle, for LLVM's name of a CPU and vectors of so many bytes.
 
     Examples
     --------
-    >>> _fma_per_cycle("znver4", 64), _fma_per_cycle("znver4", 32), _fma_per_cycle("znver5", 64)
-    (1.0, 2.0, 2.0)
+    >>> _rates("znver4", 64), _rates("znver4", 32), _rates("znver5", 64)
+    ((1.0, 1.0), (2.0, 2.0), (2.0, 2.0))
     """
-    return 1.0 if cpu in _ONE_WIDE_FMA and vector_bytes == 64 else 2.0
+    return _WIDE_RATES.get(cpu, _RATES) if vector_bytes == 64 else _RATES
 
 
 def _vectors(features: list[str], architecture: str) -> tuple[int, int]:

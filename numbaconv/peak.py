@@ -16,21 +16,22 @@ from numbaconv.simd.tile_memory import store_tile
 from numbaconv.timing import time_in_turn
 from numbaconv.workspace import aligned_empty
 
-#: A tile that neither spills nor waits: 12 accumulators are 1.5 times what 4 cycles and 2 ports need.
-_MR, _NV = 6, 2
-#: Length of the sums, and of them a task: operands of 16 KiB at most, a task of some 50 microseconds.
-_KC = 128
+#: By the number of registers, a tile that neither spills nor waits: it has 1.5 times the sums, and more, that 4 cycles
+#: and 2 ports need, and as few loads beside them as may be. By 6 x 2 the peak of Intel Ice Lake was a fifth too low.
+_TILES = {16: (4, 3), 32: (6, 4)}
+#: Length of the sums, and of them a task: operands of 18 KiB at most, a task of some 50 microseconds.
+_KC = 64
 _SUMS = 1024
 
 
 @functools.cache
-def _kernel(lanes: int) -> Dispatcher:
-    nr = _NV * lanes
+def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
+    nr = nv * lanes
 
     def peak(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
-        """Products of ``x`` [_MR][_KC] and ``w`` [_KC][nr], all of them alike, into ``workspace`` [_MR][nr]."""
+        """Products of ``x`` [mr][_KC] and ``w`` [_KC][nr], all of them alike, into ``workspace`` [mr][nr]."""
         for _ in range(_SUMS):
-            acc = zeros(x, _MR, _NV, lanes)
+            acc = zeros(x, mr, nv, lanes)
             for k in range(_KC):
                 acc = rank1(acc, x, k, _KC, w, k * nr)
             store_tile(acc, workspace, 0, nr)
@@ -50,17 +51,18 @@ def measure_peak(dtype: str, threads: int) -> float:
     Takes some 0.1 s, the first time also that of compiling a small kernel. It is the best of the rounds, as a limit
     is what is reached undisturbed.
     """
-    lanes = this_machine().lanes(dtype)
-    nr = _NV * lanes
+    machine = this_machine()
+    lanes, (mr, nv) = machine.lanes(dtype), _TILES[machine.registers]
+    nr = nv * lanes
     tasks = 8 * threads
-    x, w, rest = (aligned_empty(size, dtype) for size in (_MR * _KC, _KC * nr, 1))
+    x, w, rest = (aligned_empty(size, dtype) for size in (mr * _KC, _KC * nr, 1))
     x[:], w[:] = 1, 1
-    workspaces = aligned_empty(threads * _MR * nr, dtype).reshape(threads, -1)
-    address = runtime.kernel_address(_kernel(lanes), dtype, GEOMETRY)
+    workspaces = aligned_empty(threads * mr * nr, dtype).reshape(threads, -1)
+    address = runtime.kernel_address(_kernel(mr, nv, lanes), dtype, GEOMETRY)
     geometry = np.zeros(1, GEOMETRY)
 
     def run() -> None:
         parallel.drive(address, tasks, x, w, rest, rest, workspaces, geometry)
 
     seconds = time_in_turn({"peak": run}, rounds=40)["peak"].least
-    return 2.0 * _MR * nr * _KC * _SUMS * tasks / seconds
+    return 2.0 * mr * nr * _KC * _SUMS * tasks / seconds

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import NamedTuple
 
+from numbaconv.algorithms.ahead import asks_near, multiplier
 from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Packing, Schedule
 from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager, masks_are_dear, pitch_apart, vectors_fill_lines
@@ -160,11 +161,12 @@ def _whole_rows(dilation: int, C: int, block_c: int, pitch: int) -> bool:
 
 @functools.cache
 def _kernel(
-    mr: int, nv: int, lanes: int, in_place: bool, ahead: bool, asks_to_write: bool, by_rows: bool
+    mr: int, nv: int, lanes: int, in_place: bool, near: bool, ahead: bool, asks_to_write: bool, by_rows: bool
 ) -> Dispatcher:
     stage = channels_last_stager(lanes)
     nr = nv * lanes
     last = mr - 1
+    multiply = multiplier(mr, nr, 2, False, near)
 
     def direct(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of rows and columns for some panels of output channels.
@@ -174,8 +176,8 @@ def _kernel(
         block's unfinished tiles. A row's last tile overlaps the one before, so that it is a whole one; tiles of rows
         shorter than ``mr`` broadcast the workspace's slack and do not store it. With ``in_place`` nothing is staged,
         ``x`` is read as [N][C][Q], and the tile of a block shorter than ``mr`` sees pixels of the block before; with
-        ``ahead``, pixels two tiles further on are asked for, and with ``asks_to_write`` outputs before their products.
-        With ``by_rows`` each row of the kernel is a sum of its own.
+        ``near``, lines of the next channels are asked for, with ``ahead`` pixels two tiles further on, and with
+        ``asks_to_write`` outputs before their products. With ``by_rows`` each row of the kernel is a sum of its own.
         """
         g = read(geometry)
         C, K, T, R, S = g.C, g.K, g.T, g.R, g.S
@@ -227,7 +229,7 @@ def _kernel(
                         if in_place:
                             pixel = ((n * g.G + group) * C + c) * g.Q + q0 + q
                             for i in range(bc):
-                                acc = rank1(acc, x, pixel + i * g.Q, 1, w, block_weights + i * nr)
+                                acc = multiply(acc, x, pixel + i * g.Q, 1, g.Q, w, block_weights + i * nr)
                                 if ahead:
                                     prefetch_rows(x, pixel + i * g.Q + 2 * mr, 0, 1, 1)
                         for t in range(0 if in_place else T):
@@ -271,7 +273,7 @@ def _kernel(
 def _cycles(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
     """Cycles of a register tile from zeros to the output."""
     kc = problem.in_channels // problem.groups * prod(problem.kernel_size)
-    return kc * step_fmas(mr, nv) / tile_rate(machine) + TILE_OVERHEAD
+    return kc * step_fmas(mr, nv, machine) / tile_rate(machine) + TILE_OVERHEAD
 
 
 def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> tuple[float, Settings]:
@@ -344,7 +346,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 
     def cycles(row: int) -> Callable[[tuple[int, int]], float]:
         return lambda tile: (
-            ceil_div(row, tile[0]) * ceil_div(K, tile[1] * lanes) * (kc * step_fmas(*tile) + 2 * TILE_OVERHEAD)
+            ceil_div(row, tile[0]) * ceil_div(K, tile[1] * lanes) * (kc * step_fmas(*tile, machine) + 2 * TILE_OVERHEAD)
         )
 
     shapes = [tile for tile in TILES[machine.tiles] if _in_place(problem, tile[0]) or tile not in _LONG_RUNS_ONLY]
@@ -409,10 +411,11 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q) * ceil_div(panels, block_k)
     staged = 0.0 if _in_place(problem, mr) else tasks * _staged_pixels(problem, block_p, block_q, lanes) * C
     in_parts = _in_place(problem, mr) and not vectors_fill_lines(lanes, problem.dtype)
+    step = step_fmas(mr, nv, machine) * (_PARTS_OF_LINES if in_parts else 1.0)
     transposes = (C == 1 or C >= lanes) and (problem.stride[2] <= 2 or problem.kernel_size[2] > 1)
     return Work(
         share(threads, images, (P, block_p), (Q, block_q), (panels, block_k)),
-        fmas=tiles * kc * step_fmas(mr, nv) * _summed(problem, settings) * (_PARTS_OF_LINES if in_parts else 1.0),
+        fmas=tiles * kc * _summed(problem, settings) * step,
         tiles=tiles * ceil_div(C, block_c),
         moved=tiles * mr * nv * lanes + (staged if transposes else 0) + (_READ * images * Q * P * C if in_parts else 0),
         scattered=0 if transposes else staged,
@@ -432,7 +435,8 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     ahead, asks_to_write = in_place and _ahead(problem), in_place and _asks_to_write(problem)
     # Where the fewest channels that a block may have are too many products.
     by_rows = min(problem.in_channels // problem.groups, lanes) * prod(problem.kernel_size) > MOST_SUMMED
-    return _kernel(settings.mr, settings.nv, lanes, in_place, ahead, asks_to_write, by_rows)
+    near = in_place and asks_near(machine)
+    return _kernel(settings.mr, settings.nv, lanes, in_place, near, ahead, asks_to_write, by_rows)
 
 
 DIRECT = Algorithm(

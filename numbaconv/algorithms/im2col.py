@@ -267,7 +267,7 @@ def _vectors(problem: ConvProblem, pixels: int, mr: int, nv: int, lanes: int) ->
 
 def _tile_cost(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
     """Vector FMAs that take as long as a step of a tile, with the loading of its weights."""
-    fmas = step_fmas(mr, nv)
+    fmas = step_fmas(mr, nv, machine)
     if fed_by_l2(mr, nv, machine):
         return fmas
     row_bytes = prod(problem.weight_shape[1:]) * ITEM_SIZE[problem.dtype]

@@ -6,28 +6,12 @@ import functools
 from math import prod
 
 from numbaconv.algorithms.algorithm import Packing, Schedule
-from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.geometry import ceil_div, geometry, read
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile_memory import load_block, prefetch_rows, store_tile, transpose
 from numbaconv.simd.vec import load, store
-
-#: Rows of a panel ahead of which a kernel whose weights come from L3 asks for them, into L2. The processor's own
-#: prefetching ends with a page. In `strassen`, where others use L3 too, 1024 to 2048 channels at 7 x 7 with stride 2
-#: take 8 % less on AMD Zen 4 so, and 512 to 2048 3 to 6; with vectors of 32 bytes 23 and 4, and with 64 rows 18 and 2.
-#: In `winograd`, 512 channels at 14 x 14 take 2.3 ms on AMD Zen 5 without, and 1.36 so; 256 take 5 to 7 % more there if
-#: asked for as far ahead as the next point's.
-WEIGHTS_AHEAD = 128
-#: Bytes of a prepared weight that are many. To ask for fewer takes time for nothing: 2 % of 1024 to 256 channels at
-#: 14 x 14 and 256 to 128 at 56 x 56 with two threads of AMD Zen 5, and 5 % of 8 images of 64 at 56 x 56, 3 x 3.
-_MANY_BYTES = 2 << 20
-
-
-def asks_for_weights(problem: ConvProblem, elements: int) -> bool:
-    """Whether a kernel asks ahead for a prepared weight of so many elements, which L2 does not keep."""
-    return elements * ITEM_SIZE[problem.dtype] >= _MANY_BYTES
 
 
 @functools.cache

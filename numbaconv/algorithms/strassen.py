@@ -24,10 +24,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from numbaconv.algorithms.ahead import asks_far, asks_near, multiplier
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
-from numbaconv.algorithms.packing import WEIGHTS_AHEAD, asks_for_weights
 from numbaconv.algorithms.staging import pixels_stager, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
@@ -36,16 +36,8 @@ from numbaconv.geometry import ceil_div, geometry, is_pointwise, is_single_tap, 
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit, shared
-from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
-from numbaconv.simd.tile_memory import (
-    load_block,
-    load_tile,
-    prefetch,
-    prefetch_rows,
-    store_tile,
-    store_transposed,
-    transpose,
-)
+from numbaconv.simd.tile import add, add_to_columns, clip, zeros
+from numbaconv.simd.tile_memory import load_block, load_tile, prefetch_rows, store_tile, store_transposed, transpose
 from numbaconv.simd.vec import load, load_between, store
 from numbaconv.workspace import LINE
 
@@ -120,8 +112,8 @@ def _sum_block(mr: int, nv: int, machine: Machine) -> int:
 
 
 @functools.cache
-def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool, asks: bool) -> Dispatcher:
-    """The kernel that reads pixels ``in_place`` where a quarter is no sum, and ``asks`` for weights ahead.
+def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool, far: bool, near: bool) -> Dispatcher:
+    """The kernel that reads pixels ``in_place`` where a quarter is no sum, and asks for lines ``far`` and ``near``.
 
     A channel of a tile of short vectors is a part of a line, and the next channel far from it: on AMD Zen 3 products of
     pixels in place take 8 % longer, and all of a layer 4 to 11 %. On AMD Zen 5 it is 2 % less.
@@ -130,6 +122,7 @@ def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool, asks: b
     width = _width(mr, lanes, in_place)
     nr = nv * lanes
     tile = mr * nr
+    multiply, multiply_staged = (multiplier(mr, nr, lines, far, near) for lines in (2, 1))
 
     def ask_ahead(x: Array, x11: int, line: int, half: int) -> None:
         """Ask for the channels 8 further on: without, 8 images of 256 to 64 channels at 56 x 56 take a half more."""
@@ -137,14 +130,6 @@ def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool, asks: b
         prefetch_rows(x, x11 + (half + 8) * line, mr, 3, 1)
 
     ask_ahead = jit(ask_ahead, inline="always")
-
-    def multiply(acc: Any, pixels: Array, pixel: int, w: Array, weight: int) -> Any:
-        """A step of the product of a quarter's pixels and weights."""
-        if asks:
-            prefetch(w, weight + WEIGHTS_AHEAD * nr, nr, 2)
-        return rank1(acc, pixels, pixel, 1, w, weight)
-
-    multiply = jit(multiply, inline="always")
 
     def stage_quarters(
         x: Array, x11: int, line: int, half: int, first: int, second: int, workspace: Array, at: int, plane: int
@@ -246,15 +231,16 @@ def _kernel(mr: int, nv: int, lanes: int, strided: bool, in_place: bool, asks: b
                             acc = load_tile(workspace, kept + _ADDED[step] * tile, nr, mr, nv, lanes)
                         if stages:  # the stores wait for L2, and products do not: 1 to 6 % of the whole
                             for c in range(block, end):
-                                acc = multiply(acc, x, quarter + c * line, w, weights + c * nr)
+                                acc = multiply(acc, x, quarter + c * line, 1, line, w, weights + c * nr)
                                 at = pixels + c * width
                                 stage_sums(x, quarter + c * line, line, half, workspace, at, plane)
                         elif no_sum:
                             for c in range(block, end):
-                                acc = multiply(acc, x, quarter + c * line, w, weights + c * nr)
+                                acc = multiply(acc, x, quarter + c * line, 1, line, w, weights + c * nr)
                         else:
                             for c in range(block, end):
-                                acc = multiply(acc, workspace, pixels + c * width, w, weights + c * nr)
+                                at = pixels + c * width
+                                acc = multiply_staged(acc, workspace, at, 1, width, w, weights + c * nr)
                         if block > 0:
                             acc = add(acc, load_tile(workspace, sums, nr, mr, nv, lanes))
                         if end < half:
@@ -345,7 +331,7 @@ def _pair_cycles(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> tu
     lanes = machine.lanes(problem.dtype)
     half = problem.in_channels // problem.groups // 2
     staged = _staging(problem, mr, nv, machine) * MOVED
-    product = half * step_fmas(mr, nv) / tile_rate(machine)
+    product = half * step_fmas(mr, nv, machine) / tile_rate(machine)
     return staged, _STEPS * (product + _STEP_CYCLES) + 4 * mr * nv * lanes * MOVED
 
 
@@ -420,7 +406,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     sums = 1 if fed_by_l2(mr, nv, machine) else ceil_div(C // 2, _sum_block(mr, nv, machine))
     return Work(
         share(threads, images, (pairs, block_q), (panels, block_k)),
-        fmas=steps * C // 2 * step_fmas(mr, nv),
+        fmas=steps * C // 2 * step_fmas(mr, nv, machine),
         tiles=2 * steps * sums,  # where 160 to 960 channels at 7 x 7 look alike, `direct` takes 34 us and this 34 to 46
         moved=steps * mr * nv * lanes + staged,
         streamed=steps * C // 2 * nv * lanes * size,
@@ -453,7 +439,8 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     lanes = machine.lanes(problem.dtype)
     mr, nv, *_ = settings
     strided, in_place = not is_pointwise(problem), vectors_fill_lines(lanes, problem.dtype)
-    return _kernel(mr, nv, lanes, strided, in_place, asks_for_weights(problem, _weights(problem, nv * lanes)))
+    far = asks_far(problem, _weights(problem, nv * lanes), machine)
+    return _kernel(mr, nv, lanes, strided, in_place, far, asks_near(machine))
 
 
 STRASSEN = Algorithm(

@@ -28,8 +28,8 @@ from itertools import product
 from math import hypot, inf
 from typing import NamedTuple
 
+from numbaconv.algorithms.ahead import asks_far, asks_near, multiplier
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
-from numbaconv.algorithms.packing import WEIGHTS_AHEAD, asks_for_weights
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
@@ -41,8 +41,8 @@ from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit, shared
 from numbaconv.simd.linear import transform
-from numbaconv.simd.tile import add, add_to_columns, clip, rank1, zeros
-from numbaconv.simd.tile_memory import load_tile, prefetch, store_part, store_tile, transpose
+from numbaconv.simd.tile import add, add_to_columns, clip, zeros
+from numbaconv.simd.tile_memory import load_tile, store_part, store_tile, transpose
 from numbaconv.workspace import LINE
 
 #: Tile shapes (mr, nv) of the products; mr Winograd tiles by nv vectors of output channels. Those of one vector are for
@@ -206,9 +206,9 @@ def workspace_layout(
 @functools.cache
 def _kernel(
     mh: int, mw: int, R: int, S: int, sh: int, sw: int, mr: int, nv: int, lanes: int, itemsize: int, sum_block: int,
-    asks: bool,
+    far: bool, near: bool,
 ) -> Dispatcher:  # fmt: skip
-    """The kernel of F(mh x mw, R x S) with strides sh and sw, which ``asks`` for weights ahead."""
+    """The kernel of F(mh x mw, R x S) with strides sh and sw, which asks for weights ``far`` ahead and ``near``."""
     stage = channels_last_stager(lanes)
     row_phases, taps_h, _ = phases(R, sh)
     column_phases, taps_w, _ = phases(S, sw)
@@ -216,6 +216,7 @@ def _kernel(
     nw = point_count(mw, S, sw)
     product_planes = product_count(mh, R, sh) * product_count(mw, S, sw)
     nr = nv * lanes
+    multiply = multiplier(mr, nr, 0, far, near)
 
     def winograd(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of tiles for some panels of output channels.
@@ -294,9 +295,7 @@ def _kernel(
                             acc = zeros(x, mr, nv, lanes)
                             for c in range(depth):
                                 at = pixels + tile * tile_pitch + c
-                                acc = rank1(acc, workspace, at, tile_pitch, w, factors + c * nr)
-                                if asks:
-                                    prefetch(w, factors + (WEIGHTS_AHEAD + c) * nr, nr, 2)
+                                acc = multiply(acc, workspace, at, tile_pitch, 1, w, factors + c * nr)
                             sums = products + point * product_plane + tile * nr
                             if run + c_block > 0:
                                 acc = add(acc, load_tile(workspace, sums, nr, mr, nv, lanes))
@@ -464,7 +463,7 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
             # Pieces of the panels repeat the transforms of the input, but each thread loads a part of the weights only.
             for block_k in {panels, ceil_div(panels, threads)}:
                 vectors = block_k * nv
-                fmas = ceil_div(tiles, mr) * step_fmas(mr, nv) / nv * max(depth, _LEAST_DEPTH)
+                fmas = ceil_div(tiles, mr) * step_fmas(mr, nv, machine) / nv * max(depth, _LEAST_DEPTH)
                 products = vectors * max(fmas / machine.fma_per_cycle, streaming)
                 products = hypot(products, vectors * fetching) + ceil_div(tiles, mr) * block_k * overhead
                 transforms = tiles * (cut.phases * C / lanes + min(vectors, K / lanes)) * transform
@@ -507,7 +506,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     transforms = tiles * cut.points * (ceil_div(cut.phases * C, lanes) * repeats + panels * nv)
     return Work(
         share(threads, images, (rows, block_p), (columns, block_q), (panels, block_k)),
-        fmas=_SLOWER * register_tiles * step_fmas(mr, nv) * max(cut.depth(C), _LEAST_DEPTH)
+        fmas=_SLOWER * register_tiles * step_fmas(mr, nv, machine) * max(cut.depth(C), _LEAST_DEPTH)
         + transforms * _TRANSFORM_FMAS,
         tiles=register_tiles * ceil_div(cut.phases * C, _sum_block(problem, mh, mw)),
         moved=images * P * Q * K + (staged if C >= lanes else 0),
@@ -529,9 +528,9 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     lanes = machine.lanes(problem.dtype)
     mh, mw, mr, nv, *_ = settings
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
-    asks = asks_for_weights(problem, problem.groups * _weights(problem, cut))
-    itemsize = ITEM_SIZE[problem.dtype]
-    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, _sum_block(problem, mh, mw), asks)
+    far, near = asks_far(problem, problem.groups * _weights(problem, cut), machine), asks_near(machine)
+    itemsize, sum_block = ITEM_SIZE[problem.dtype], _sum_block(problem, mh, mw)
+    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, sum_block, far, near)
 
 
 WINOGRAD = Algorithm(

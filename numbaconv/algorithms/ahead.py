@@ -1,0 +1,63 @@
+"""Lines that products will read, asked for ahead: far, from memory or L3 into L2, or near, into L1."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from numbaconv.arguments import ITEM_SIZE
+from numbaconv.arrays import Array
+from numbaconv.machine import Machine
+from numbaconv.problem import ConvProblem
+from numbaconv.runtime import Dispatcher, jit
+from numbaconv.simd.tile import rank1
+from numbaconv.simd.tile_memory import prefetch, prefetch_rows
+
+#: Rows of a panel ahead of which a kernel whose weights come from L3 asks for them, into L2. The processor's own
+#: prefetching ends with a page. In `strassen`, where others use L3 too, 1024 to 2048 channels at 7 x 7 with stride 2
+#: take 8 % less on AMD Zen 4 so, and 512 to 2048 3 to 6; with vectors of 32 bytes 23 and 4, and with 64 rows 18 and 2.
+#: In `winograd`, 512 channels at 14 x 14 take 2.3 ms on AMD Zen 5 without, and 1.36 so; 256 take 5 to 7 % more there if
+#: asked for as far ahead as the next point's.
+_FAR = 128
+#: Bytes of a prepared weight that are many. To ask for fewer takes time for nothing: 2 % of 1024 to 256 channels at
+#: 14 x 14 and 256 to 128 at 56 x 56 with two threads of AMD Zen 5, and 5 % of 8 images of 64 at 56 x 56, 3 x 3.
+_MANY_BYTES = 2 << 20
+#: Steps ahead of which pixels are asked for into L1, where 8, 16 and 32 are alike; and weights, wherever they are: with
+#: those of L3 asked for far ahead, too, Intel Ice Lake takes 1 to 11 % more of most layers of 7 x 7 and 14 x 14.
+_NEAR, _NEAR_WEIGHTS = 16, 64
+
+
+def asks_far(problem: ConvProblem, elements: int, machine: Machine) -> bool:
+    """Whether a kernel asks far ahead for a prepared weight of so many elements, which L2 does not keep."""
+    return elements * ITEM_SIZE[problem.dtype] >= _MANY_BYTES and not asks_near(machine)
+
+
+def asks_near(machine: Machine) -> bool:
+    """Whether a kernel asks ahead for what L1 does not hold: where loads are few.
+
+    There one from a line that is on its way takes the place of others, it seems, and a tile's pixels are as many loads
+    from one line. On Intel Ice Lake products of pixels from L2 ran at 0.70 of the peak in tiles of 14 x 2, and at 0.88
+    so. 1 x 1 layers take 7 to 33 % less, of which 0 to 5 % for the weights, and 15 to 30 where these are many. In
+    `im2col`, whose pixels are whole lines, it would take 0 to 4 % more.
+    """
+    return machine.loads_per_cycle < machine.fma_per_cycle
+
+
+@functools.cache
+def multiplier(mr: int, nr: int, lines: int, far: bool, near: bool) -> Dispatcher:
+    """The kernel piece that is `rank1` with a row of packed weights, and asks for those ``far`` ahead and ``near``.
+
+    With ``near`` it asks for the ``mr`` pixels of a later step, too, that are so many ``lines``, 2 where they may lie
+    across two, or 0 where each is in a line of its own, which many steps share.
+    """
+
+    def multiply(acc: Any, pixels: Array, pixel: int, step: int, distance: int, w: Array, weight: int) -> Any:
+        """Add the product of ``pixels[pixel + i * step]`` and ``w[weight:]``; the next one's lie ``distance`` on."""
+        if far:
+            prefetch(w, weight + _FAR * nr, nr, 2)
+        if near:
+            prefetch(w, weight + _NEAR_WEIGHTS * nr, nr, 1)
+            prefetch_rows(pixels, pixel + _NEAR * distance, mr - 1, lines, 1)
+        return rank1(acc, pixels, pixel, step, w, weight)
+
+    return jit(multiply, inline="always")
