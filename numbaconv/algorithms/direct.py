@@ -28,6 +28,7 @@ from numbaconv.cost import (
     Work,
     busiest,
     fed_by_l2,
+    from_l3,
     share,
     step_fmas,
     tile_rate,
@@ -270,10 +271,14 @@ def _kernel(
     return jit(direct)
 
 
+def _step_fmas(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
+    return step_fmas(mr, nv, machine, asks=_in_place(problem, mr))
+
+
 def _cycles(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
     """Cycles of a register tile from zeros to the output."""
     kc = problem.in_channels // problem.groups * prod(problem.kernel_size)
-    return kc * step_fmas(mr, nv, machine) / tile_rate(machine) + TILE_OVERHEAD
+    return kc * _step_fmas(problem, mr, nv, machine) / tile_rate(machine) + TILE_OVERHEAD
 
 
 def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> tuple[float, Settings]:
@@ -346,7 +351,9 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 
     def cycles(row: int) -> Callable[[tuple[int, int]], float]:
         return lambda tile: (
-            ceil_div(row, tile[0]) * ceil_div(K, tile[1] * lanes) * (kc * step_fmas(*tile, machine) + 2 * TILE_OVERHEAD)
+            ceil_div(row, tile[0])
+            * ceil_div(K, tile[1] * lanes)
+            * (kc * _step_fmas(problem, *tile, machine) + 2 * TILE_OVERHEAD)
         )
 
     shapes = [tile for tile in TILES[machine.tiles] if _in_place(problem, tile[0]) or tile not in _LONG_RUNS_ONLY]
@@ -411,7 +418,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q) * ceil_div(panels, block_k)
     staged = 0.0 if _in_place(problem, mr) else tasks * _staged_pixels(problem, block_p, block_q, lanes) * C
     in_parts = _in_place(problem, mr) and not vectors_fill_lines(lanes, problem.dtype)
-    step = step_fmas(mr, nv, machine) * (_PARTS_OF_LINES if in_parts else 1.0)
+    step = _step_fmas(problem, mr, nv, machine) * (_PARTS_OF_LINES if in_parts else 1.0)
     transposes = (C == 1 or C >= lanes) and (problem.stride[2] <= 2 or problem.kernel_size[2] > 1)
     return Work(
         share(threads, images, (P, block_p), (Q, block_q), (panels, block_k)),
@@ -420,6 +427,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         moved=tiles * mr * nv * lanes + (staged if transposes else 0) + (_READ * images * Q * P * C if in_parts else 0),
         scattered=0 if transposes else staged,
         streamed=tiles * kc * nv * lanes * size,
+        waited=from_l3(panels * nv * lanes * kc * size, images * ceil_div(P, block_p) * ceil_div(Q, block_q), machine),
         # The columns of larger kernels are put in order one by one.
         prepared=0 if problem.constant_weight else problem.groups * panels * nv * lanes * kc * (1 if kc == C else 1.5),
     ).seconds(machine, threads, problem.dtype)

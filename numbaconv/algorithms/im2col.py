@@ -19,7 +19,7 @@ from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Schedule, too
 from numbaconv.algorithms.staging import masks_are_dear
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cost import Work, fed_by_l2, share, step_fmas
+from numbaconv.cost import Work, fed_by_l2, from_l3, share, step_fmas
 from numbaconv.geometry import (
     ceil_div,
     even_block,
@@ -333,6 +333,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         moved=tiles * mr * nr * (2 * c_blocks - 1) / 2 + (expanded if unit else 0),
         scattered=0 if unit else expanded,
         streamed=tiles * kc * (mr + nr * reloaded) * size,
+        waited=from_l3(K * kc * size, panels, machine),
     ).seconds(machine, threads, problem.dtype)
 
 

@@ -18,7 +18,7 @@ from numbaconv.algorithms.algorithm import Algorithm, Schedule, too_long
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cost import MOVED, STREAM_BYTES, TASK_CYCLES, TILE_OVERHEAD, Work, busiest, share, tile_rate
+from numbaconv.cost import MOVED, STREAM_BYTES, TASK_CYCLES, TILE_OVERHEAD, Work, busiest, from_l3, share, tile_rate
 from numbaconv.geometry import ceil_div, even_block, locate, read, spatial, steps_inside
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -258,6 +258,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         tiles=sums,
         moved=sums * mr * nr * lanes + images * P * Q * K + staged,
         streamed=blocks * K * C * taps * size,
+        waited=from_l3(K * C * taps * size, blocks, machine),
     ).seconds(machine, threads, problem.dtype)
 
 

@@ -158,8 +158,9 @@ def _tile_cost(problem: ConvProblem, machine: Machine) -> Callable[[int, int], f
     if stride > 1 and problem.in_channels // problem.groups >= lanes and masks_are_dear(lanes, problem.dtype):
         between = 4.0  # 256 channels at 28 x 28 took 3.7 ms by tiles of 6 x 2, where 2.8 were foretold
     # Eight sums keep two units of a latency of four busy. Weights are loaded for each row of the tile.
+    load = rate * machine.load_fmas
     return lambda mr, nv: (
-        kernel_rows * (S * max(mr * nv, 4 * rate, (0.625 * mr + nv) * rate) + shuffles * nv + between * rate)
+        kernel_rows * (S * max(mr * nv, 4 * rate, (0.625 * mr + nv) * load) + shuffles * nv + between * rate)
     )
 
 

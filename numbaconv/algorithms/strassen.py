@@ -31,7 +31,18 @@ from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, 
 from numbaconv.algorithms.staging import pixels_stager, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cost import MOVED, STREAM_BYTES, TASK_CYCLES, Work, busiest, fed_by_l2, share, step_fmas, tile_rate
+from numbaconv.cost import (
+    MOVED,
+    STREAM_BYTES,
+    TASK_CYCLES,
+    Work,
+    busiest,
+    fed_by_l2,
+    from_l3,
+    share,
+    step_fmas,
+    tile_rate,
+)
 from numbaconv.geometry import ceil_div, geometry, is_pointwise, is_single_tap, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -330,9 +341,10 @@ def _pair_cycles(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> tu
     """Cycles of staging a pair of tiles, and of its seven steps for a pair of panels."""
     lanes = machine.lanes(problem.dtype)
     half = problem.in_channels // problem.groups // 2
-    staged = _staging(problem, mr, nv, machine) * MOVED
-    product = half * step_fmas(mr, nv, machine) / tile_rate(machine)
-    return staged, _STEPS * (product + _STEP_CYCLES) + 4 * mr * nv * lanes * MOVED
+    moved = MOVED * machine.load_fmas
+    staged = _staging(problem, mr, nv, machine) * moved
+    product = half * step_fmas(mr, nv, machine, asks=True) / tile_rate(machine)
+    return staged, _STEPS * (product + _STEP_CYCLES) + 4 * mr * nv * lanes * moved
 
 
 def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> tuple[float, Settings]:
@@ -406,10 +418,11 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     sums = 1 if fed_by_l2(mr, nv, machine) else ceil_div(C // 2, _sum_block(mr, nv, machine))
     return Work(
         share(threads, images, (pairs, block_q), (panels, block_k)),
-        fmas=steps * C // 2 * step_fmas(mr, nv, machine),
+        fmas=steps * C // 2 * step_fmas(mr, nv, machine, asks=True),
         tiles=2 * steps * sums,  # where 160 to 960 channels at 7 x 7 look alike, `direct` takes 34 us and this 34 to 46
         moved=steps * mr * nv * lanes + staged,
         streamed=steps * C // 2 * nv * lanes * size,
+        waited=from_l3(_weights(problem, nv * lanes) * size, problem.batch * ceil_div(pairs, block_q), machine),
         # An element of these sums takes a third longer than one that is only laid out.
         prepared=0 if problem.constant_weight else 1.3 * problem.groups * panels * _STEPS * nv * lanes * C // 2,
     ).seconds(machine, threads, problem.dtype)

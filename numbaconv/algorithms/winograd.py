@@ -35,7 +35,7 @@ from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cooktoom import amplification, phases, phases_seen, point_count, product_count, tile_sizes
-from numbaconv.cost import MEMORY_BYTES, PREPARED, STREAM_BYTES, TILE_OVERHEAD, Work, share, step_fmas
+from numbaconv.cost import MEMORY_BYTES, PREPARED, STREAM_BYTES, TILE_OVERHEAD, Work, from_l3, share, step_fmas
 from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -378,7 +378,7 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
     C, K = problem.group_channels
     tiles = problem.batch * problem.groups * cut.rows * cut.columns * cut.dh * cut.dw
     products = tiles * max(cut.depth(C), _LEAST_DEPTH) * K / lanes / machine.fma_per_cycle / threads
-    transforms = tiles * (cut.phases * C + K) / lanes * _TRANSFORM_FMAS / machine.fma_per_cycle / threads
+    transforms = tiles * (cut.phases * C + K) / lanes * _transform_fmas(machine) / machine.fma_per_cycle / threads
     weights = _weights(problem, cut)
     fetching = (
         cut.depth(C) * K * ITEM_SIZE[problem.dtype] / MEMORY_BYTES if _fetched(problem, weights, machine) else 0.0
@@ -388,7 +388,9 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
         preparing = _prepared(problem, mh, mw, machine) * PREPARED * LINE / machine.vector_bytes / threads
         elements = weights + threads * _workspace(problem, _smallest(problem, mh, mw, machine), machine)
         beyond = max(0, elements * ITEM_SIZE[problem.dtype] - problem.workspace_limit)
-    return beyond, cut.points * (hypot(products, fetching) + transforms) + preparing
+    size = ITEM_SIZE[problem.dtype]
+    waiting = from_l3(weights * size, 1.0, machine) / machine.l3_per_cycle / threads
+    return beyond, cut.points * (hypot(products, fetching) + transforms) + waiting + preparing
 
 
 def _smallest(problem: ConvProblem, mh: int, mw: int, machine: Machine) -> Settings:
@@ -396,6 +398,11 @@ def _smallest(problem: ConvProblem, mh: int, mw: int, machine: Machine) -> Setti
     cut, shapes = _tiling(problem, mh, mw), TILES[machine.tiles]
     block_q = even_block(cut.columns, max(1, _MOST_TILES // (cut.dh * cut.dw)))
     return Settings(mh, mw, max(mr for mr, _ in shapes), max(nv for _, nv in shapes), 1, block_q, 1)
+
+
+def _transform_fmas(machine: Machine) -> float:
+    """Vector FMAs that take as long as a transform of one vector, by each of its points; it is loads for the most."""
+    return _TRANSFORM_FMAS * machine.load_fmas
 
 
 def _weights(problem: ConvProblem, cut: _Tiling) -> int:
@@ -453,7 +460,8 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     streaming = _far(weights, problem, machine) * depth * lanes * size / STREAM_BYTES
     fetching = depth * lanes * size / MEMORY_BYTES * threads if fetched else 0.0
     overhead = ceil_div(cut.phases * C, _sum_block(problem, mh, mw)) * TILE_OVERHEAD
-    transform = _TRANSFORM_FMAS / machine.fma_per_cycle
+    transform = _transform_fmas(machine) / machine.fma_per_cycle
+    waiting = from_l3(weights * size, depth * lanes / weights, machine) / machine.l3_per_cycle
     ways = []
     for block_p in {ceil_div(rows, ceil_div(rows, longest)) for longest in range(1, most + 1)}:
         tiles = block_p * block_q * each
@@ -463,9 +471,10 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
             # Pieces of the panels repeat the transforms of the input, but each thread loads a part of the weights only.
             for block_k in {panels, ceil_div(panels, threads)}:
                 vectors = block_k * nv
-                fmas = ceil_div(tiles, mr) * step_fmas(mr, nv, machine) / nv * max(depth, _LEAST_DEPTH)
+                fmas = ceil_div(tiles, mr) * step_fmas(mr, nv, machine, asks=True) / nv * max(depth, _LEAST_DEPTH)
                 products = vectors * max(fmas / machine.fma_per_cycle, streaming)
-                products = hypot(products, vectors * fetching) + ceil_div(tiles, mr) * block_k * overhead
+                products = hypot(products, vectors * fetching) + vectors * waiting
+                products += ceil_div(tiles, mr) * block_k * overhead
                 transforms = tiles * (cut.phases * C / lanes + min(vectors, K / lanes)) * transform
                 tasks = ceil_div(blocks * ceil_div(panels, block_k), threads)
                 cycles = tasks * cut.points * (products + transforms)
@@ -506,12 +515,13 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     transforms = tiles * cut.points * (ceil_div(cut.phases * C, lanes) * repeats + panels * nv)
     return Work(
         share(threads, images, (rows, block_p), (columns, block_q), (panels, block_k)),
-        fmas=_SLOWER * register_tiles * step_fmas(mr, nv, machine) * max(cut.depth(C), _LEAST_DEPTH)
-        + transforms * _TRANSFORM_FMAS,
+        fmas=_SLOWER * register_tiles * step_fmas(mr, nv, machine, asks=True) * max(cut.depth(C), _LEAST_DEPTH)
+        + transforms * _transform_fmas(machine),
         tiles=register_tiles * ceil_div(cut.phases * C, _sum_block(problem, mh, mw)),
         moved=images * P * Q * K + (staged if C >= lanes else 0),
         scattered=0 if C >= lanes else staged,
         streamed=_far(weights, problem, machine) * loaded,
+        waited=from_l3(weights * size, blocks, machine),
         fetched=loaded if _fetched(problem, weights, machine) else 0,
         prepared=0 if problem.constant_weight else _prepared(problem, mh, mw, machine),
     ).seconds(machine, threads, problem.dtype)
