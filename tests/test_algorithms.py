@@ -18,7 +18,7 @@ from grids import PROBLEMS
 from guards import Guarded, between_pages
 from naive import Array, operands, solve
 
-from numbaconv.algorithms import ALGORITHMS, depthwise
+from numbaconv.algorithms import ALGORITHMS, ahead, depthwise
 from numbaconv.arguments import Bounds
 from numbaconv.geometry import ceil_div
 from numbaconv.machine import Machine, this_machine
@@ -145,6 +145,8 @@ MACHINES = [
     Machine(f"{8 * vector_bytes} bits, {registers} registers", vector_bytes, registers, 32 << 10, 64 << 10, 1 << 20)
     for vector_bytes, registers in ((16, 16), (16, 32), (32, 16), (64, 32))
 ]
+# And one whose loads are so few that lines are asked for near ahead, on which products wait for L3.
+MACHINES.append(replace(MACHINES[-1], name="few loads", fma_per_cycle=2.0, loads_per_cycle=1.0, l3_per_cycle=10.0))
 #: Tails of pixels and channels by halves, whole tiles, a stride, two that depthwise is for, one of them narrow, and one
 #: whose kernel has rows of one column.
 FEW = tuple(
@@ -178,6 +180,31 @@ def test_other_machines(name: str, problem: ConvProblem, machine: Machine, dtype
     plan = make_plan(problem, name, next(iter(ALGORITHMS[name].candidates(problem, machine, 2))), machine)
     expected = solve(problem, x, w, bias)
     assert_right(run(plan, x, w, bias), plan, expected, float(np.abs(expected).max(initial=0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"), [case for case in _FEW_CASES if case.values[0] in ("strassen", "winograd")]
+)
+def test_weights_asked_for_far_ahead(
+    name: str, problem: ConvProblem, monkeypatch: pytest.MonkeyPatch, guarded_scratch: None
+) -> None:
+    """As few as there are here, so that what is asked for is beyond them; on machines that do not ask near ahead."""
+    monkeypatch.setattr(ahead, "_MANY_BYTES", 0)
+    machine = replace(this_machine(), loads_per_cycle=this_machine().fma_per_cycle)
+    assert ahead.asks_far(problem, 1, machine)
+    assert not ahead.asks_near(machine)
+    x, w, bias = operands(problem)
+    expected = solve(problem, x, w, bias)
+    plan = make_plan(problem, name, next(iter(ALGORITHMS[name].candidates(problem, machine, 2))), machine)
+    assert_right(run(plan, x, w, bias), plan, expected, float(np.abs(expected).max(initial=0)))
+
+
+def test_who_asks_near_does_not_ask_far() -> None:
+    problem = ConvProblem.parse("mb1ic512ih14oc512oh14kh3ph1")
+    few, many = (replace(MACHINES[-1], loads_per_cycle=loads) for loads in (1.06, 2.0))
+    asked = [(ahead.asks_far(problem, 10**7, machine), ahead.asks_near(machine)) for machine in (few, many)]
+    assert asked == [(False, True), (True, False)]
+    assert not ahead.asks_far(problem, 10**5, many)
 
 
 @dtypes
