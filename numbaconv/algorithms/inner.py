@@ -256,7 +256,8 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         share(threads, images, (P, block_p), (Q, block_q), (K, block_k)),
         fmas=tiles * ceil_div(C * taps, lanes) * mr * nr,
         tiles=sums,
-        moved=sums * mr * nr * lanes + images * P * Q * K + staged,
+        # Lanes are summed in registers, whatever loads cost.
+        moved=sums * mr * nr * lanes / machine.load_fmas + images * P * Q * K + staged,
         streamed=blocks * K * C * taps * size,
         waited=from_l3(K * C * taps * size, blocks, machine),
     ).seconds(machine, threads, problem.dtype)
