@@ -152,7 +152,10 @@ def _finisher(mr: int, nv: int, lanes: int) -> Dispatcher:
         acc: Any, y: Array, at: int, pixels: int, count: int, k: int, k_tile: int, k_end: int, begun: bool, done: bool,
         bias: Array, channel: int, low: float, high: float,
     ) -> None:  # fmt: skip
-        """Store rows ``first`` to ``end - 1``, of ``count`` pixels, to ``y[at:]``, where sums that have begun are."""
+        """Store the rows of channels ``k_tile`` to ``k_end - 1``, of a tile whose first is ``k``, to ``y[at:]``.
+
+        A row has ``count`` pixels; sums that have begun are where they are stored.
+        """
         if begun:
             if count == nr:
                 acc = add(acc, load_tile(y, at, pixels, mr, nv, lanes))
