@@ -67,8 +67,12 @@ def step_fmas(mr: int, nv: int, machine: Machine, *, asks: bool = False) -> floa
 
 
 def from_l3(weight_bytes: float, times: float, machine: Machine) -> float:
-    """Bytes that come from beyond L2 where a weight is read so many times; none if L2 keeps it."""
-    return weight_bytes * times if weight_bytes > machine.l2 else 0.0
+    """Bytes that come from beyond L2 where a weight is read so many times: what L2 does not keep of it.
+
+    With all taken for lost of what is larger than L2, 64 to 128 channels at 112 x 112, 1.6 MB transformed, came in
+    blocks of twice as many tiles on Intel Ice Lake, and took 19 % more.
+    """
+    return max(0.0, weight_bytes - machine.l2) * times
 
 
 def busiest(threads: int, pieces: int, length: int, block: int) -> float:
