@@ -216,7 +216,8 @@ def test_bar_and_narrow_table_on_a_terminal(network: Path) -> None:
     assert "machine: measuring its peak" in text
     assert "━━━" in text
     table = text[text.index("float32, ") :].replace("\r\n", "\n")
-    assert max(map(len, table[: table.index("total")].splitlines())) <= 80
+    lines = table[: table.index("total")].splitlines()
+    assert max(map(len, lines[1:])) <= 80  # the first is as long as the processor's name makes it
     assert "body\nmb1ic8ih10oc8kh3ph1" in re.sub(r"^(\S+) .*$", r"\1", table, flags=re.MULTILINE)
     head = table.splitlines()[1]
     assert all(name in head for name in ("chosen", "next best", "GFLOP/s", "% peak"))
