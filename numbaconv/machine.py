@@ -31,8 +31,8 @@ _WIDE_RATES = {
     "icelake-server": (2.0, 1.06),
 }
 #: Bytes a cycle that come from L3 while products wait for them, by LLVM's names of CPUs; elsewhere products hide it.
-#: Intel Ice Lake reads 27 to 30 GB/s from L3, and 12 from memory; 26 to 46 MB of Winograd's weights, asked for ahead,
-#: add as much time to that of the products as at some 28.
+#: Intel Ice Lake reads 27 to 30 GB/s from L3, and 12 from memory; 7 to 44 MB of Winograd's weights, asked for ahead,
+#: add as much time to that of the products as at some 28 GB/s. All takes 1.5 times as long there as estimated.
 _L3_RATES = {"icelake-server": 11.6}
 
 
