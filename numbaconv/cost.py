@@ -62,8 +62,13 @@ def step_fmas(mr: int, nv: int, machine: Machine, *, asks: bool = False) -> floa
     kernel that ``asks`` for lines ahead does so where loads are few, and each takes half as long as a load: products of
     14 x 2 from L2 run at 0.86 of the peak of Intel Ice Lake so, and those of 8 x 3 at 0.95.
     """
-    loads = mr + nv + ((nv + 1) / 2 if asks and machine.load_fmas > 1 else 0)
+    loads = mr + nv + ((nv + 1) / 2 if asks and machine.few_loads else 0)
     return max(mr * nv * (1.04 if mr * nv < 12 else 1.0), loads * machine.load_fmas)
+
+
+def move_cycles(machine: Machine) -> float:
+    """Cycles per element moved by vector instructions, which are loads for the most."""
+    return MOVED * machine.load_fmas
 
 
 def from_l3(weight_bytes: float, times: float, machine: Machine) -> float:
@@ -127,7 +132,7 @@ class Work(NamedTuple):
         computing = math.hypot(computing, self.fetched / MEMORY_BYTES * threads)
         computing += self.waited / machine.l3_per_cycle
         preparing = self.prepared * PREPARED * LINE / machine.vector_bytes
-        moving = self.moved * MOVED * machine.load_fmas * ITEM_SIZE[dtype] / ITEM_SIZE["float32"]
+        moving = self.moved * move_cycles(machine) * ITEM_SIZE[dtype] / ITEM_SIZE["float32"]
         moving += preparing + self.scattered * SCATTERED
         cycles = computing + moving + self.tiles * TILE_OVERHEAD
         starts = (2 if self.prepared else 1) if threads > 1 else 0  # a weight is laid out by all threads, before

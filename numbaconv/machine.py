@@ -87,6 +87,11 @@ class Machine:
         """Vector FMAs that finish while one vector is loaded."""
         return self.fma_per_cycle / self.loads_per_cycle
 
+    @property
+    def few_loads(self) -> bool:
+        """Whether fewer vectors are loaded than FMAs finish."""
+        return self.load_fmas > 1
+
     def lanes(self, dtype: str) -> int:
         """Elements of ``dtype`` in one vector."""
         return self.vector_bytes // ITEM_SIZE[dtype]

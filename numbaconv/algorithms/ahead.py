@@ -40,7 +40,7 @@ def asks_near(machine: Machine) -> bool:
     so. 1 x 1 layers take 7 to 33 % less, of which 0 to 5 % for the weights, and 15 to 30 where these are many. In
     `im2col`, whose pixels are whole lines, it would take 0 to 4 % more.
     """
-    return machine.load_fmas > 1
+    return machine.few_loads
 
 
 @functools.cache

@@ -32,13 +32,13 @@ from numbaconv.algorithms.staging import pixels_stager, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import (
-    MOVED,
     STREAM_BYTES,
     TASK_CYCLES,
     Work,
     busiest,
     fed_by_l2,
     from_l3,
+    move_cycles,
     share,
     step_fmas,
     tile_rate,
@@ -341,7 +341,7 @@ def _pair_cycles(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> tu
     """Cycles of staging a pair of tiles, and of its seven steps for a pair of panels."""
     lanes = machine.lanes(problem.dtype)
     half = problem.in_channels // problem.groups // 2
-    moved = MOVED * machine.load_fmas
+    moved = move_cycles(machine)
     staged = _staging(problem, mr, nv, machine) * moved
     product = half * step_fmas(mr, nv, machine, asks=True) / tile_rate(machine)
     return staged, _STEPS * (product + _STEP_CYCLES) + 4 * mr * nv * lanes * moved

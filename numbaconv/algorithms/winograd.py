@@ -379,16 +379,13 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
     tiles = problem.batch * problem.groups * cut.rows * cut.columns * cut.dh * cut.dw
     products = tiles * max(cut.depth(C), _LEAST_DEPTH) * K / lanes / machine.fma_per_cycle / threads
     transforms = tiles * (cut.phases * C + K) / lanes * _transform_fmas(machine) / machine.fma_per_cycle / threads
-    weights = _weights(problem, cut)
-    fetching = (
-        cut.depth(C) * K * ITEM_SIZE[problem.dtype] / MEMORY_BYTES if _fetched(problem, weights, machine) else 0.0
-    )
+    weights, size = _weights(problem, cut), ITEM_SIZE[problem.dtype]
+    fetching = cut.depth(C) * K * size / MEMORY_BYTES if _fetched(problem, weights, machine) else 0.0
     beyond, preparing = 0, 0.0
     if not problem.constant_weight:
         preparing = _prepared(problem, mh, mw, machine) * PREPARED * LINE / machine.vector_bytes / threads
         elements = weights + threads * _workspace(problem, _smallest(problem, mh, mw, machine), machine)
-        beyond = max(0, elements * ITEM_SIZE[problem.dtype] - problem.workspace_limit)
-    size = ITEM_SIZE[problem.dtype]
+        beyond = max(0, elements * size - problem.workspace_limit)
     waiting = from_l3(weights * size, 1.0, machine) / machine.l3_per_cycle / threads
     return beyond, cut.points * (hypot(products, fetching) + transforms) + waiting + preparing
 
@@ -461,9 +458,6 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     fetching = depth * lanes * size / MEMORY_BYTES * threads if fetched else 0.0
     overhead = ceil_div(cut.phases * C, _sum_block(problem, mh, mw)) * TILE_OVERHEAD
     transform = _transform_fmas(machine) / machine.fma_per_cycle
-    # Not of the blocks that there are: on Intel Ice Lake blocks of two rows, by which weights are loaded half as often,
-    # are too much for L2, and take 2 to 10 % more at 56 x 56 and 112 x 112.
-    waiting = from_l3(weights * size, images * ceil_div(rows, most), machine) / machine.l3_per_cycle / threads
     ways = []
     for block_p in {ceil_div(rows, ceil_div(rows, longest)) for longest in range(1, most + 1)}:
         tiles = block_p * block_q * each
@@ -478,10 +472,13 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
                 products = hypot(products, vectors * fetching) + ceil_div(tiles, mr) * block_k * overhead
                 transforms = tiles * (cut.phases * C / lanes + min(vectors, K / lanes)) * transform
                 tasks = ceil_div(blocks * ceil_div(panels, block_k), threads)
-                cycles = tasks * cut.points * (products + transforms) + waiting
+                cycles = tasks * cut.points * (products + transforms)
                 ways.append((cycles, mr, nv, block_p, block_k))
     cycles, mr, nv, block_p, block_k = min(ways)
-    return cycles, Settings(mh, mw, mr, nv, block_p, block_q, block_k)
+    # The wait for L3 is not of these blocks: on Intel Ice Lake those of two rows, by which weights are loaded half as
+    # often, are too much for L2, and take 2 to 10 % more at 56 x 56 and 112 x 112.
+    waiting = from_l3(weights * size, images * ceil_div(rows, most), machine) / machine.l3_per_cycle / threads
+    return cycles + waiting, Settings(mh, mw, mr, nv, block_p, block_q, block_k)
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
