@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from itertools import starmap
+from itertools import product, starmap
 from math import inf
 from operator import mul
 
@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from numbaconv.algorithms import ALGORITHMS
-from numbaconv.algorithms.winograd import TILES, workspace_layout
+from numbaconv.algorithms.winograd import TILES, low_rows, spanned, workspace_layout
+from numbaconv.algorithms.winograd_tiles import Block, Cut, block_of, cut_outputs, slots_seen, tile_slot, tile_start
 from numbaconv.cooktoom import phases, point_count, product_count, tile_sizes, transforms
 from numbaconv.machine import this_machine
 from numbaconv.plan import Plan
@@ -58,6 +59,85 @@ def test_matrices_filter_exactly(m: int, r: int, stride: int) -> None:
     assert counted == product_count(m, r, stride)
     assert len(own) == (taps if whole == number else taps - 1)
     assert times(output, sums) == [sum(weights[j] * inputs[i * stride + j] for j in range(r)) for i in range(m)]
+
+
+@pytest.mark.parametrize(("m", "r"), [(m, r) for r in range(1, 8) for m in tile_sizes(r) if m > 1])
+def test_infinity_is_of_the_last_output_alone(m: int, r: int) -> None:
+    """So a tile that has one output less needs no products there."""
+    output, _, _ = transforms(m, r)
+    assert [row[-1] for row in output] == [0] * (m - 1) + [1]
+
+
+CUTS = [(side, step) for side in range(1, 7) for step in (1, 2, 3)]
+
+
+def blocks_of(cut: Cut, units: int) -> list[Block]:
+    return [block_of(task, units, cut) for task in range(-(-cut.units // units))]
+
+
+@pytest.mark.parametrize(("side", "step"), CUTS)
+def test_every_output_is_of_a_tile_that_has_it(side: int, step: int) -> None:
+    """Whatever blocks are cut: what a short tile has beyond its outputs is written again, or lies beyond the image."""
+    for size, units in product(range(1, 41), (1, 2, 3, 50)):
+        cut = cut_outputs(size, side, step)
+        assert cut.units == -(-size // (side * step))
+        written: list[bool] = []
+        for block in blocks_of(cut, units):
+            assert block.start == len(written)
+            outputs: list[bool | None] = [None] * block.extent
+            for tile in range(block.tiles):
+                short = tile >= block.tiles - block.short
+                for i in range(side):
+                    outputs[tile_start(tile, block, cut) + i * step] = not (short and i == side - 1)
+            assert all(outputs[: block.size])
+            written += [True] * block.size
+        assert len(written) == size
+
+
+@pytest.mark.parametrize(("side", "step"), CUTS)
+def test_no_output_less_than_short_tiles_leave_out(side: int, step: int) -> None:
+    """One more short unit would leave an output to none."""
+    for size in range(1, 41):
+        cut = cut_outputs(size, side, step)
+        spare = cut.units * side * step - size - cut.short * step
+        assert 0 <= spare < step or cut.short == cut.units or side == 1
+
+
+@pytest.mark.parametrize("sizes", [(14, 14), (13, 15), (15, 13), (15, 15), (23, 31), (4, 7), (1, 1)])
+@pytest.mark.parametrize("units", [(1, 1), (2, 3), (50, 50)])
+def test_tiles_of_each_point_are_neighbours(sizes: tuple[int, int], units: tuple[int, int]) -> None:
+    """Every tile has a slot of its own, and those that have products at infinity are those that are not short."""
+    down, across = (blocks_of(cut_outputs(size, 5, 1), most) for size, most in zip(sizes, units, strict=True))
+    for rows, columns in product(down, across):
+        tiles = list(product(range(rows.tiles), range(columns.tiles)))
+        slots = {tile: tile_slot(*tile, rows, columns) for tile in tiles}
+        assert sorted(slots.values()) == list(range(len(tiles)))
+        for last_row, last_column in product((False, True), repeat=2):
+            whole_rows = rows.tiles - rows.short * last_row
+            whole_columns = columns.tiles - columns.short * last_column
+            seen = sorted(slots[row, column] for row, column in tiles if row < whole_rows and column < whole_columns)
+            begin, end = slots_seen(rows, columns, last_row, last_column)
+            assert seen == list(range(begin, end))
+
+
+@pytest.mark.parametrize("mr", [4, 6, 9, 14])
+def test_register_tiles_span_what_is_left(mr: int) -> None:
+    low = low_rows(mr)
+    for tiles in range(50):
+        rows = spanned(tiles, mr, low)
+        assert tiles <= rows <= spanned(tiles, mr, mr) < tiles + mr
+        assert rows % mr in (0, low)
+
+
+def test_short_tiles_take_fewer_products() -> None:
+    """14 outputs are 5 + 5 + 4 by F(5, 3), which the planner knows: 15 take a tenth more."""
+    row, machine = ALGORITHMS["winograd"], this_machine()
+    mr, nv = TILES[machine.tiles][-1]
+    settings = row.settings(5, 5, mr, nv, 3, 3, 100)
+    problems = [ConvProblem.parse(f"mb1ic256ih{size}oc256kh3ph1", constant_weight=True) for size in (13, 14, 15)]
+    seconds = [row.estimate(problem, settings, machine, 1) for problem in problems]
+    assert seconds == sorted(seconds)
+    assert seconds[0] < 0.95 * seconds[2]
 
 
 @pytest.mark.parametrize(("m", "r"), [(m, r) for r in range(1, 8) for m in tile_sizes(r)])

@@ -14,9 +14,9 @@ Everything between x and y stays in L2, or nearly. A tile may have another m alo
 sum along it is the direct one, and that of a single tap is no transform at all. A dilated kernel sees every d-th pixel,
 so that d * d tiles lie in each other: each is a strided view of the staged block. With a stride the phases of inputs
 and taps (`cooktoom.py`) are such views, too, and channels of their own: 3 x 3 with stride 2 is 2 x 2 of four times the
-channels, without the products of taps that a phase has not, 1.8 times fewer than the direct sum's for m = 4. Source:
-Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). A NaN or Inf in the input spreads over
-the tiles that see it.
+channels, without the products of taps that a phase has not, 1.8 times fewer than the direct sum's for m = 4. Where an
+image is no whole tiles, the last ones have fewer products (`winograd_tiles.py`). Source: Lavin and Gray, "Fast
+Algorithms for Convolutional Neural Networks" (CVPR 2016). A NaN or Inf in the input spreads over the tiles that see it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.ahead import asks_far, asks_near, multiplier
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
+from numbaconv.algorithms.winograd_tiles import Cut, block_of, cut_outputs, slots_seen, tile_slot, tile_start
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
@@ -75,6 +76,24 @@ _PREPARED = {True: 1.0, False: 2.0}
 _TRANSFORM_FMAS = 6.0
 
 
+@shared
+def spanned(tiles: int, mr: int, low: int) -> int:
+    """Rows of the register tiles for so many Winograd tiles: all of ``mr`` rows, but the last of ``low`` if it may.
+
+    Examples
+    --------
+    >>> [spanned(tiles, 9, 6) for tiles in (0, 4, 7, 9, 15)]
+    [0, 6, 9, 9, 15]
+    """
+    left = tiles % mr
+    return tiles - left + (0 if left == 0 else low if left <= low else mr)
+
+
+def low_rows(mr: int) -> int:
+    """Winograd tiles of the lower register tile, for what is left of them behind those of ``mr``."""
+    return ceil_div(2 * mr, 3)
+
+
 class Settings(NamedTuple):
     """F(mh x mw, r) by tiles of ``mr`` and ``nv``; blocks of rows and columns of units, and panels of channels."""
 
@@ -88,36 +107,73 @@ class Settings(NamedTuple):
 
 
 class _Tiling(NamedTuple):
-    """How F(mh x mw, r) cuts the outputs: ``rows`` by ``columns`` units of dh by dw tiles that lie in each other.
+    """How F(mh x mw, r) cuts the outputs: ``down`` and ``across``, in units of tiles that lie in each other.
 
-    A tile has mh by mw outputs, as far apart as the dilations dh and dw, of inputs sh and sw times as far apart. Along
-    an axis that is not filtered all of these are 1. It has so many ``points``, and takes ``products`` for each input
-    channel, of which there are ``phases``.
+    A tile has mh by mw outputs, as far apart as the dilations, of inputs sh and sw times as far apart. Along an axis
+    that is not filtered all of these are 1. It has so many ``points``, and takes ``products`` for each input channel,
+    of which there are ``phases``. ``seen`` are parts of the products, with the units down and across that have these.
     """
 
     sh: int
     sw: int
-    dh: int
-    dw: int
+    down: Cut
+    across: Cut
     phases: int
     points: int
     products: int
-    rows: int
-    columns: int
+    seen: tuple[tuple[float, int, int], ...]
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of a unit."""
+        return self.down.step * self.across.step
 
     def depth(self, channels: int) -> float:
         """Products that a point sums, on average."""
         return channels * self.products / self.points
 
+    def of_units(self, block_p: int, block_q: int) -> list[tuple[float, int]]:
+        """Points, and the tiles of a block of so many units that have products there, on average over the blocks."""
+        ways = []
+        for part, down, across in self.seen:
+            points, tiles = self.points * part, self.tiles
+            for units, block, seen in ((self.down.units, block_p, down), (self.across.units, block_q, across)):
+                if block >= units:
+                    tiles *= seen
+                else:  # most blocks have all tiles of a kind, or none
+                    tiles *= block
+                    points *= seen / units
+            ways.append((points, tiles))
+        return ways
 
+
+@functools.lru_cache(maxsize=1024)
 def _tiling(problem: ConvProblem, mh: int, mw: int) -> _Tiling:
     (_, R, S), (_, P, Q) = problem.kernel_size, problem.out_size
     sh, dh = (problem.stride[1], problem.dilation[1]) if R > 1 else (1, 1)
     sw, dw = (problem.stride[2], problem.dilation[2]) if S > 1 else (1, 1)
+    down, across = cut_outputs(P, mh, dh), cut_outputs(Q, mw, dw)
+    kinds = []
+    for cut, m, r, stride in ((down, mh, R, sh), (across, mw, S, sw)):
+        last = phases_seen(r, stride, last=True) / product_count(m, r, stride)
+        kinds.append([(1.0 - last, cut.units), (last, cut.units - cut.short)] if cut.short else [(1.0, cut.units)])
     return _Tiling(
-        sh, sw, dh, dw, phases(R, sh).number * phases(S, sw).number, point_count(mh, R, sh) * point_count(mw, S, sw),
-        product_count(mh, R, sh) * product_count(mw, S, sw), ceil_div(P, mh * dh), ceil_div(Q, mw * dw),
+        sh, sw, down, across, phases(R, sh).number * phases(S, sw).number,
+        point_count(mh, R, sh) * point_count(mw, S, sw), product_count(mh, R, sh) * product_count(mw, S, sw),
+        tuple((part_h * part_w, rows, columns) for (part_h, rows), (part_w, columns) in product(*kinds)),
     )  # fmt: skip
+
+
+def _products(seen: list[tuple[float, int]], mr: int, nv: int, machine: Machine) -> tuple[float, float]:
+    """Vector FMAs of a channel's products for a panel, of points and tiles of a block; and register tiles of these."""
+    low = low_rows(mr)
+    step, low_step = step_fmas(mr, nv, machine), step_fmas(low, nv, machine)
+    fmas = register_tiles = 0.0
+    for points, tiles in seen:
+        whole, left = divmod(spanned(tiles, mr, low), mr)
+        fmas += points * (whole * step + (low_step if left else 0.0))
+        register_tiles += points * (whole + (left > 0))
+    return fmas, register_tiles
 
 
 def _amplification(problem: ConvProblem, mh: int, mw: int) -> float:
@@ -216,7 +272,29 @@ def _kernel(
     nw = point_count(mw, S, sw)
     product_planes = product_count(mh, R, sh) * product_count(mw, S, sw)
     nr = nv * lanes
-    multiply = multiplier(mr, nr, 0, far, near)
+    low_mr = low_rows(mr)
+
+    def products_of(rows: int) -> Dispatcher:
+        """The kernel piece that sums the products of ``rows`` Winograd tiles at a point."""
+        multiply = multiplier(rows, nr, 0, far, near)
+
+        def sum_tile(
+            workspace: Array, pixels: int, tile_pitch: int, w: Array, weights: int, depth: int, sums: int, more: bool
+        ) -> None:
+            """Sum ``depth`` channels to ``workspace[sums:]``, and with ``more`` to what is there."""
+            # Every pass over the tiles asks for weights, all lines of them: where others use L3 too, 256 channels at
+            # 14 x 14, a single pass, took 0.92 ms on AMD Zen 4 with every other line asked for, 0.61 with none, and
+            # 0.57 so. By the first pass alone 512 take 7 to 60 % more.
+            acc = zeros(workspace, rows, nv, lanes)
+            for c in range(depth):
+                acc = multiply(acc, workspace, pixels + c, tile_pitch, 1, w, weights + c * nr)
+            if more:
+                acc = add(acc, load_tile(workspace, sums, nr, rows, nv, lanes))
+            store_tile(acc, workspace, sums, nr)
+
+        return jit(sum_tile, inline="always")
+
+    sum_tile, sum_low_tile = products_of(mr), products_of(low_mr)
 
     def winograd(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of tiles for some panels of output channels.
@@ -225,8 +303,8 @@ def _kernel(
         points the phases that have a product there. In ``workspace`` are the block staged, [rows][columns][pitch]; its
         tiles transformed, [nh * nw][tiles][tile_pitch], phase after phase, of C channels each; one panel's products,
         [nh * nw][tiles][nr]; and its outputs, [rows][columns][lanes], with a half-transformed tile behind them.
-        What the pitches have beyond the channels is junk, which no product reads, and so are the last register tile's
-        rows beyond the last Winograd tile, which no output is made of.
+        What the pitches have beyond the channels is junk, which no product reads, and so are the products of tiles that
+        a point does not see, which no output is made of that is not written again.
         """
         g = read(geometry)
         C, K = g.C, g.K
@@ -234,100 +312,95 @@ def _kernel(
         # Of a dilated kernel, dh * dw tiles lie in each other, as many steps apart as it has.
         dh = 1 if R == 1 else g.dilation_h
         dw = 1 if S == 1 else g.dilation_w
-        tall, wide = mh * dh, mw * dw
-        height = min(g.block_p, (g.P + tall - 1) // tall - p_task * g.block_p) * tall
-        width = min(g.block_q, (g.Q + wide - 1) // wide - q_task * g.block_q) * wide
-        p0 = p_task * g.block_p * tall
-        q0 = q_task * g.block_q * wide
-        tiles = height // mh * (width // mw)
-        rows = inputs_seen(height, sh, R, dh)
-        columns = inputs_seen(width, sw, S, dw)
+        cut_p, cut_q = cut_outputs(g.P, mh, dh), cut_outputs(g.Q, mw, dw)
+        down, across = block_of(p_task, g.block_p, cut_p), block_of(q_task, g.block_q, cut_q)
+        rows = inputs_seen(down.extent, sh, R, dh)
+        columns = inputs_seen(across.extent, sw, S, dw)
         # Each part begins where the largest block's would.
         parts = workspace_layout(mh, mw, R, S, sh, sw, dh, dw, mr, nr, lanes, itemsize, g.block_p, g.block_q, C)
         pitch, tile_pitch, plane, product_plane, transformed, products, outputs, _ = parts
         stage(
-            x, g.H * g.W, (n * g.G + group) * C * g.H * g.W, g.H, g.W, p0 * g.stride_h - g.pad_h, g.stride_h // sh,
-            q0 * g.stride_w - g.pad_w, g.stride_w // sw, C, pitch, rows, columns, workspace, 0,
+            x, g.H * g.W, (n * g.G + group) * C * g.H * g.W, g.H, g.W, down.start * g.stride_h - g.pad_h,
+            g.stride_h // sh, across.start * g.stride_w - g.pad_w, g.stride_w // sw, C, pitch, rows, columns,
+            workspace, 0,
         )  # fmt: skip
 
         # Phases of columns that lie side by side are transformed as one, of more channels.
-        spans, span = (1, column_phases * C) if pitch == C and dw == 1 else (column_phases, C)
+        spans, width = (1, column_phases * C) if pitch == C and dw == 1 else (column_phases, C)
         half = outputs  # the half-transformed tile, [nh][nw][lanes], is gone before there are outputs
 
-        to = transformed
-        for p_tile in range(0, height, mh):
-            top = p_tile // tall * tall + p_tile % tall // mh
-            for q_tile in range(0, width, mw):
-                corner = (top * sh * columns + (q_tile // wide * wide + q_tile % wide // mw) * sw) * pitch
-                down = sh * dh * columns * pitch
+        for p_tile in range(down.tiles):
+            top = tile_start(p_tile, down, cut_p)
+            for q_tile in range(across.tiles):
+                corner = (top * sh * columns + tile_start(q_tile, across, cut_q) * sw) * pitch
+                to = transformed + tile_slot(p_tile, q_tile, down, across) * tile_pitch
+                below = sh * dh * columns * pitch
                 for phase in range(row_phases * spans):
                     source = corner + (phase // spans * dh * columns + phase % spans * dw) * pitch
-                    slot = to + phase * span
-                    for c in range(0, span, lanes):
+                    slot = to + phase * width
+                    for c in range(0, width, lanes):
                         for j in range(nw):
-                            transform(_INPUT, mh, taps_h, True, workspace, source + j * sw * dw * pitch + c, down,
+                            transform(_INPUT, mh, taps_h, True, workspace, source + j * sw * dw * pitch + c, below,
                                       workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
                         for i in range(nh):
                             transform(_INPUT, mw, taps_w, True, workspace, half + i * nw * lanes, lanes,
                                       workspace, slot + c + i * nw * plane, plane, lanes)  # fmt: skip
-                to += tile_pitch
 
         panels = (K + nr - 1) // nr
+        slots = spanned(down.tiles * across.tiles, mr, mr)
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
-        out_rows = min(height, g.P - p0)
-        out_columns = min(width, g.Q - q0)
         for panel in range(k_task * g.block_k, min(panels, (k_task + 1) * g.block_k)):
             weights = (group * panels + panel) * product_planes * C * nr
             for point in range(nh * nw):
                 # Phases whose products are summed lie side by side, at least those of the same rows.
-                down = phases_seen(R, sh, point // nw == nh - 1)
-                across = phases_seen(S, sw, point % nw == nw - 1)
-                runs, length = (1, down * across * C) if across == column_phases else (down, across * C)
+                last_row, last_column = point // nw == nh - 1, point % nw == nw - 1
+                begin, end = slots_seen(down, across, last_row, last_column)
+                span = spanned(end - begin, mr, low_mr)
+                begin = min(begin, slots - span)
+                seen_h, seen_w = phases_seen(R, sh, last_row), phases_seen(S, sw, last_column)
+                runs, length = (1, seen_h * seen_w * C) if seen_w == column_phases else (seen_h, seen_w * C)
                 for run in range(runs):
                     for c_block in range(0, length, sum_block):
                         pixels = transformed + point * plane + run * column_phases * C + c_block
                         factors = weights + (run * length + c_block) * nr
                         depth = min(sum_block, length - c_block)
-                        for tile in range(0, tiles, mr):
-                            # Every pass over the tiles asks for weights, all lines of them: where others use L3 too,
-                            # 256 channels at 14 x 14, a single pass, took 0.92 ms on AMD Zen 4 with every other line
-                            # asked for, 0.61 with none, and 0.57 so. By the first pass alone 512 take 7 to 60 % more.
-                            acc = zeros(x, mr, nv, lanes)
-                            for c in range(depth):
-                                at = pixels + tile * tile_pitch + c
-                                acc = multiply(acc, workspace, at, tile_pitch, 1, w, factors + c * nr)
+                        for tile in range(begin, begin + span, mr):
+                            at = pixels + tile * tile_pitch
                             sums = products + point * product_plane + tile * nr
-                            if run + c_block > 0:
-                                acc = add(acc, load_tile(workspace, sums, nr, mr, nv, lanes))
-                            store_tile(acc, workspace, sums, nr)
+                            more = run + c_block > 0
+                            if begin + span - tile >= mr:
+                                sum_tile(workspace, at, tile_pitch, w, factors, depth, sums, more)
+                            else:
+                                sum_low_tile(workspace, at, tile_pitch, w, factors, depth, sums, more)
                 weights += runs * length * nr
             for vector in range(nv):
                 k = panel * nr + vector * lanes
                 if k >= K:
                     break
-                half = outputs + height * width * lanes
-                at = products + vector * lanes
-                for p_tile in range(0, height, mh):
-                    top = p_tile // tall * tall + p_tile % tall // mh
-                    for q_tile in range(0, width, mw):
+                half = outputs + down.extent * across.extent * lanes
+                for p_tile in range(down.tiles):
+                    top = tile_start(p_tile, down, cut_p)
+                    for q_tile in range(across.tiles):
+                        at = products + tile_slot(p_tile, q_tile, down, across) * nr + vector * lanes
                         for j in range(nw):
                             transform(_OUTPUT, mh, taps_h, True, workspace, at + j * product_plane, nw * product_plane,
                                       workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
-                        corner = outputs + (top * width + q_tile // wide * wide + q_tile % wide // mw) * lanes
+                        corner = outputs + (top * across.extent + tile_start(q_tile, across, cut_q)) * lanes
+                        below = dh * across.extent * lanes
                         for i in range(mh):
                             transform(_OUTPUT, mw, taps_w, True, workspace, half + i * nw * lanes, lanes,
-                                      workspace, corner + i * dh * width * lanes, dw * lanes, lanes)  # fmt: skip
-                        at += nr
+                                      workspace, corner + i * below, dw * lanes, lanes)  # fmt: skip
                 channels = min(lanes, K - k)
-                for i in range(out_rows):
-                    at = (((n * g.G + group) * K + k) * g.P + p0 + i) * g.Q + q0
-                    for j in range(0, out_columns, lanes):
-                        pixels = load_tile(workspace, outputs + (i * width + j) * lanes, lanes, lanes, 1, lanes)
+                for i in range(down.size):
+                    at = (((n * g.G + group) * K + k) * g.P + down.start + i) * g.Q + across.start
+                    for j in range(0, across.size, lanes):
+                        source = outputs + (i * across.extent + j) * lanes
+                        pixels = load_tile(workspace, source, lanes, lanes, 1, lanes)
                         block = clip(transpose(add_to_columns(pixels, bias, group * K + k, channels)), low, high)
-                        if channels == lanes and j + lanes <= out_columns:
+                        if channels == lanes and j + lanes <= across.size:
                             store_tile(block, y, at + j, g.P * g.Q)
                         else:
-                            store_part(block, y, at + j, g.P * g.Q, 0, channels, out_columns - j)
+                            store_part(block, y, at + j, g.P * g.Q, 0, channels, across.size - j)
 
     return jit(winograd)
 
@@ -338,7 +411,7 @@ def _workspace(problem: ConvProblem, settings: Settings, machine: Machine) -> in
     lanes, itemsize = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
     return workspace_layout(
-        mh, mw, R, S, cut.sh, cut.sw, cut.dh, cut.dw, mr, nv * lanes, lanes, itemsize, block_p, block_q,
+        mh, mw, R, S, cut.sh, cut.sw, cut.down.step, cut.across.step, mr, nv * lanes, lanes, itemsize, block_p, block_q,
         problem.in_channels // problem.groups,
     ).elements  # fmt: skip
 
@@ -376,8 +449,10 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
     """
     cut, lanes = _tiling(problem, mh, mw), machine.lanes(problem.dtype)
     C, K = problem.group_channels
-    tiles = problem.batch * problem.groups * cut.rows * cut.columns * cut.dh * cut.dw
-    products = tiles * max(cut.depth(C), _LEAST_DEPTH) * K / lanes / machine.fma_per_cycle / threads
+    images = problem.batch * problem.groups
+    tiles = images * cut.down.units * cut.across.units * cut.tiles
+    seen = images * sum(part * rows * columns for part, rows, columns in cut.seen) * cut.tiles
+    products = seen * max(cut.depth(C), _LEAST_DEPTH) * K / lanes / machine.fma_per_cycle / threads
     transforms = tiles * (cut.phases * C + K) / lanes * _transform_fmas(machine) / machine.fma_per_cycle / threads
     weights, size = _weights(problem, cut), ITEM_SIZE[problem.dtype]
     fetching = cut.depth(C) * K * size / MEMORY_BYTES if _fetched(problem, weights, machine) else 0.0
@@ -393,7 +468,7 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
 def _smallest(problem: ConvProblem, mh: int, mw: int, machine: Machine) -> Settings:
     """Blocks of one row of units, with room for any register tile."""
     cut, shapes = _tiling(problem, mh, mw), TILES[machine.tiles]
-    block_q = even_block(cut.columns, max(1, _MOST_TILES // (cut.dh * cut.dw)))
+    block_q = even_block(cut.across.units, max(1, _MOST_TILES // cut.tiles))
     return Settings(mh, mw, max(mr for mr, _ in shapes), max(nv for _, nv in shapes), 1, block_q, 1)
 
 
@@ -440,10 +515,9 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     cut = _tiling(problem, mh, mw)
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
     C, K = problem.group_channels
-    each = cut.dh * cut.dw
     smallest = _smallest(problem, mh, mw, machine)
     block_q = smallest.block_q
-    images = max(1, problem.batch) * problem.groups * ceil_div(cut.columns, block_q)
+    images = max(1, problem.batch) * problem.groups * ceil_div(cut.across.units, block_q)
     depth = cut.depth(C)
     weights = _weights(problem, cut)
     fetched = _fetched(problem, weights, machine)
@@ -452,27 +526,29 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     spare = problem.workspace_limit - (0 if problem.constant_weight else weights * size)
     limit = min(6 * machine.l2, spare // threads) // size
     one, two = (_workspace(problem, smallest._replace(block_p=block_p), machine) for block_p in (1, 2))
-    rows = max(1, cut.rows)
-    most = max(1, min(rows, _MOST_TILES // (block_q * each), 1 + (limit - one) // (two - one)))
+    rows = max(1, cut.down.units)
+    most = max(1, min(rows, _MOST_TILES // (block_q * cut.tiles), 1 + (limit - one) // (two - one)))
     streaming = _far(weights, problem, machine) * depth * lanes * size / STREAM_BYTES
     fetching = depth * lanes * size / MEMORY_BYTES * threads if fetched else 0.0
     overhead = ceil_div(cut.phases * C, _sum_block(problem, mh, mw)) * TILE_OVERHEAD
     transform = _transform_fmas(machine) / machine.fma_per_cycle
     ways = []
     for block_p in {ceil_div(rows, ceil_div(rows, longest)) for longest in range(1, most + 1)}:
-        tiles = block_p * block_q * each
+        tiles = block_p * block_q * cut.tiles
         blocks = images * ceil_div(rows, block_p)
+        seen = cut.of_units(block_p, block_q)
         for mr, nv in TILES[machine.tiles]:
+            fmas, register_tiles = _products(seen, mr, nv, machine)
             panels = ceil_div(K, nv * lanes)
             # Pieces of the panels repeat the transforms of the input, but each thread loads a part of the weights only.
             for block_k in {panels, ceil_div(panels, threads)}:
                 vectors = block_k * nv
-                fmas = ceil_div(tiles, mr) * step_fmas(mr, nv, machine) / nv * max(depth, _LEAST_DEPTH)
-                products = vectors * max(fmas / machine.fma_per_cycle, streaming)
-                products = hypot(products, vectors * fetching) + ceil_div(tiles, mr) * block_k * overhead
-                transforms = tiles * (cut.phases * C / lanes + min(vectors, K / lanes)) * transform
+                steps = fmas / nv * max(depth, _LEAST_DEPTH)
+                products = vectors * max(steps / machine.fma_per_cycle, cut.points * streaming)
+                products = hypot(products, vectors * cut.points * fetching) + register_tiles * block_k * overhead
+                transforms = cut.points * tiles * (cut.phases * C / lanes + min(vectors, K / lanes)) * transform
                 tasks = ceil_div(blocks * ceil_div(panels, block_k), threads)
-                cycles = tasks * cut.points * (products + transforms)
+                cycles = tasks * (products + transforms)
                 ways.append((cycles, mr, nv, block_p, block_k))
     cycles, mr, nv, block_p, block_k = min(ways)
     # The wait for L3 is not of these blocks: on Intel Ice Lake those of two rows, by which weights are loaded half as
@@ -484,11 +560,12 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
     mh, mw, _, nv, block_p, block_q, block_k = settings
     cut = _tiling(problem, mh, mw)
-    block_p, block_q = min(block_p, max(1, cut.rows)), min(block_q, max(1, cut.columns))
+    rows, columns = cut.down.units, cut.across.units
+    block_p, block_q = min(block_p, max(1, rows)), min(block_q, max(1, columns))
     panels = ceil_div(problem.out_channels // problem.groups, nv * machine.lanes(problem.dtype))
     return Schedule.of(
         problem, _workspace(problem, settings._replace(block_p=block_p, block_q=block_q), machine),
-        tasks_g=problem.groups, tasks_p=ceil_div(cut.rows, block_p), tasks_q=ceil_div(cut.columns, block_q),
+        tasks_g=problem.groups, tasks_p=ceil_div(rows, block_p), tasks_q=ceil_div(columns, block_q),
         tasks_k=ceil_div(panels, block_k),
         block_p=block_p, block_q=block_q, block_k=block_k,
     )  # fmt: skip
@@ -498,23 +575,22 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     mh, mw, mr, nv, block_p, block_q, block_k = settings
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
     cut = _tiling(problem, mh, mw)
-    rows, columns, each = cut.rows, cut.columns, cut.dh * cut.dw
+    rows, columns = cut.down.units, cut.across.units
     _, P, Q = problem.out_size
     C, K = problem.group_channels
     images = problem.batch * problem.groups
     panels = ceil_div(K, nv * lanes)
     blocks = images * ceil_div(rows, block_p) * ceil_div(columns, block_q)
-    tiles = images * rows * columns * each
+    tiles = images * rows * columns * cut.tiles
     repeats = ceil_div(panels, block_k)
     weights = panels * nv * lanes * cut.products * C
     loaded = blocks * weights * size
     staged = images * P * Q * cut.sh * cut.sw * C * repeats
-    register_tiles = blocks * ceil_div(block_p * block_q * each, mr) * cut.points * panels
+    fmas, register_tiles = (blocks * panels * n for n in _products(cut.of_units(block_p, block_q), mr, nv, machine))
     transforms = tiles * cut.points * (ceil_div(cut.phases * C, lanes) * repeats + panels * nv)
     return Work(
         share(threads, images, (rows, block_p), (columns, block_q), (panels, block_k)),
-        fmas=_SLOWER * register_tiles * step_fmas(mr, nv, machine) * max(cut.depth(C), _LEAST_DEPTH)
-        + transforms * _transform_fmas(machine),
+        fmas=_SLOWER * fmas * max(cut.depth(C), _LEAST_DEPTH) + transforms * _transform_fmas(machine),
         tiles=register_tiles * ceil_div(cut.phases * C, _sum_block(problem, mh, mw)),
         moved=images * P * Q * K + (staged if C >= lanes else 0),
         scattered=0 if C >= lanes else staged,
