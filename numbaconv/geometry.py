@@ -6,7 +6,7 @@ import functools
 from collections import namedtuple
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -151,6 +151,41 @@ def steps_inside(first: int, step: int, count: int, size: int) -> tuple[int, int
 def inputs_seen(outputs: int, stride: int, taps: int, dilation: int) -> int:
     """Inputs along an axis, from the first to the last that so many neighbouring outputs see."""
     return (outputs - 1) * stride + (taps - 1) * dilation + 1
+
+
+class Cut(NamedTuple):
+    """An axis of ``size`` outputs cut into ``units`` of tiles, the last ``short`` of which have an output less in each.
+
+    A unit has ``step`` tiles of ``side`` outputs: side by side, or in each other, each of outputs so many steps apart.
+    """
+
+    size: int
+    side: int
+    step: int
+    units: int
+    short: int
+
+
+@shared
+def cut_outputs(size: int, side: int, step: int) -> Cut:
+    """The fewest units that cover an axis, and as many short ones as it allows; a single output is never left out.
+
+    Examples
+    --------
+    >>> cut_outputs(14, 5, 1)
+    Cut(size=14, side=5, step=1, units=3, short=1)
+    >>> cut_outputs(56, 6, 1).short, cut_outputs(33, 3, 6).short, cut_outputs(8, 4, 1).short, cut_outputs(7, 1, 1).short
+    (4, 0, 0, 0)
+    """
+    units = (size + side * step - 1) // (side * step)
+    short = min(units, (units * side * step - size) // step) if side > 1 else 0
+    return Cut(size, side, step, units, short)
+
+
+@shared
+def unit_start(unit: int, cut: Cut) -> int:
+    """The first output of a unit."""
+    return (unit * cut.side - max(0, unit - (cut.units - cut.short))) * cut.step
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -14,8 +14,9 @@ import pytest
 
 from numbaconv.algorithms import ALGORITHMS
 from numbaconv.algorithms.winograd import TILES, low_rows, spanned, workspace_layout
-from numbaconv.algorithms.winograd_tiles import Block, Cut, block_of, cut_outputs, slots_seen, tile_slot, tile_start
+from numbaconv.algorithms.winograd_tiles import Block, block_of, slots_seen, tile_slot, tile_start
 from numbaconv.cooktoom import phases, point_count, product_count, tile_sizes, transforms
+from numbaconv.geometry import Cut, cut_outputs
 from numbaconv.machine import this_machine
 from numbaconv.plan import Plan
 from numbaconv.planner import allowed, plan_problem

@@ -31,13 +31,13 @@ from typing import NamedTuple
 from numbaconv.algorithms.ahead import asks_far, asks_near, multiplier
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
-from numbaconv.algorithms.winograd_tiles import Cut, block_of, cut_outputs, slots_seen, tile_slot, tile_start
+from numbaconv.algorithms.winograd_tiles import block_of, slots_seen, tile_slot, tile_start
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cooktoom import amplification, phases, phases_seen, point_count, product_count, tile_sizes
 from numbaconv.cost import MEMORY_BYTES, PREPARED, STREAM_BYTES, TILE_OVERHEAD, Work, from_l3, share, step_fmas
-from numbaconv.geometry import ceil_div, even_block, inputs_seen, locate, read
+from numbaconv.geometry import Cut, ceil_div, cut_outputs, even_block, inputs_seen, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit, shared

@@ -10,20 +10,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from numbaconv.geometry import Cut, unit_start
 from numbaconv.runtime import shared
-
-
-class Cut(NamedTuple):
-    """An axis of ``size`` outputs cut into ``units``, the last ``short`` of which have tiles of an output less.
-
-    A unit has ``step`` tiles that lie in each other, each of ``side`` outputs so many steps apart.
-    """
-
-    size: int
-    side: int
-    step: int
-    units: int
-    short: int
 
 
 class Block(NamedTuple):
@@ -41,33 +29,12 @@ class Block(NamedTuple):
 
 
 @shared
-def cut_outputs(size: int, side: int, step: int) -> Cut:
-    """The fewest units that cover an axis, and as many short ones as it allows; a single output is never left out.
-
-    Examples
-    --------
-    >>> cut_outputs(14, 5, 1)
-    Cut(size=14, side=5, step=1, units=3, short=1)
-    >>> cut_outputs(56, 6, 1).short, cut_outputs(33, 3, 6).short, cut_outputs(8, 4, 1).short, cut_outputs(7, 1, 1).short
-    (4, 0, 0, 0)
-    """
-    units = (size + side * step - 1) // (side * step)
-    short = min(units, (units * side * step - size) // step) if side > 1 else 0
-    return Cut(size, side, step, units, short)
-
-
-@shared
-def unit_start(unit: int, cut: Cut) -> int:
-    """The first output of a unit."""
-    return (unit * cut.side - max(0, unit - (cut.units - cut.short))) * cut.step
-
-
-@shared
 def block_of(task: int, units: int, cut: Cut) -> Block:
     """The block of a task, of so many ``units`` or what is left of them.
 
     Examples
     --------
+    >>> from numbaconv.geometry import cut_outputs
     >>> block_of(1, 2, cut_outputs(14, 5, 1))
     Block(first=2, start=10, size=4, extent=5, tiles=1, short=1)
     """
@@ -106,6 +73,7 @@ def slots_seen(rows: Block, columns: Block, last_row: bool, last_column: bool) -
 
     Examples
     --------
+    >>> from numbaconv.geometry import cut_outputs
     >>> rows = columns = block_of(0, 3, cut_outputs(14, 5, 1))
     >>> [slots_seen(rows, columns, *last) for last in ((False, False), (True, False), (False, True), (True, True))]
     [(0, 9), (1, 7), (3, 9), (3, 7)]
