@@ -449,19 +449,19 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     lanes = machine.lanes(problem.dtype)
     K, images = problem.out_channels // problem.groups, max(1, problem.batch) * problem.groups
 
-    def idle(threads: int) -> Callable[[tuple[int, int]], float]:
-        """Rows and columns of registers that a thread computes, whole tiles and those that are left."""
+    def computed(threads: int) -> Callable[[tuple[int, int]], tuple[float, int]]:
+        """What a thread computes, in rows and vectors of tiles; and short pairs, which lower tiles may do without."""
 
-        def computed(tile: tuple[int, int]) -> float:
+        def by(tile: tuple[int, int]) -> tuple[float, int]:
             mr, nv = tile
             cut = _cut(problem, mr)
             rows = mr - cut.short / max(1, cut.units)
-            return ceil_div(cut.units * images, threads) * rows * ceil_div(K, 2 * nv * lanes) * nv
+            return ceil_div(cut.units * images, threads) * rows * ceil_div(K, 2 * nv * lanes) * nv, cut.short
 
-        return computed
+        return by
 
     shapes = TILES[machine.tiles]
-    tiles = dict.fromkeys([*(min(shapes, key=idle(count)) for count in (1, threads)), shapes[0]])
+    tiles = dict.fromkeys([*(min(shapes, key=computed(count)) for count in (1, threads)), shapes[0]])
     return (settings for _, settings in sorted(_blocks(problem, *tile, machine, threads) for tile in tiles))
 
 

@@ -90,7 +90,10 @@ def spanned(tiles: int, mr: int, low: int) -> int:
 
 
 def low_rows(mr: int) -> int:
-    """Winograd tiles of the lower register tile, for what is left of them behind those of ``mr``."""
+    """Winograd tiles of the lower register tile, for what is left of them behind those of ``mr``.
+
+    Two thirds: of the 9 tiles of 14 x 14 outputs by F(5 x 5, 3), 6 have products at infinity along an axis.
+    """
     return ceil_div(2 * mr, 3)
 
 
@@ -132,14 +135,17 @@ class _Tiling(NamedTuple):
         """Products that a point sums, on average."""
         return channels * self.products / self.points
 
-    def of_units(self, block_p: int, block_q: int) -> list[tuple[float, int]]:
-        """Points, and the tiles of a block of so many units that have products there, on average over the blocks."""
+    def of_units(self, block_p: int, block_q: int, most: int) -> list[tuple[float, int]]:
+        """Points, and the tiles that have products there, of a block of so many units.
+
+        Of up to ``most`` blocks along an axis, each of a thread, the first counts, which has most; else their average.
+        """
         ways = []
         for part, down, across in self.seen:
             points, tiles = self.points * part, self.tiles
             for units, block, seen in ((self.down.units, block_p, down), (self.across.units, block_q, across)):
-                if block >= units:
-                    tiles *= seen
+                if units <= block * max(1, most):
+                    tiles *= min(block, seen)
                 else:  # most blocks have all tiles of a kind, or none
                     tiles *= block
                     points *= seen / units
@@ -536,7 +542,7 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     for block_p in {ceil_div(rows, ceil_div(rows, longest)) for longest in range(1, most + 1)}:
         tiles = block_p * block_q * cut.tiles
         blocks = images * ceil_div(rows, block_p)
-        seen = cut.of_units(block_p, block_q)
+        seen = cut.of_units(block_p, block_q, threads // images)
         for mr, nv in TILES[machine.tiles]:
             fmas, register_tiles = _products(seen, mr, nv, machine)
             panels = ceil_div(K, nv * lanes)
@@ -586,7 +592,8 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     weights = panels * nv * lanes * cut.products * C
     loaded = blocks * weights * size
     staged = images * P * Q * cut.sh * cut.sw * C * repeats
-    fmas, register_tiles = (blocks * panels * n for n in _products(cut.of_units(block_p, block_q), mr, nv, machine))
+    seen = cut.of_units(block_p, block_q, threads // max(1, images))
+    fmas, register_tiles = (blocks * panels * n for n in _products(seen, mr, nv, machine))
     transforms = tiles * cut.points * (ceil_div(cut.phases * C, lanes) * repeats + panels * nv)
     return Work(
         share(threads, images, (rows, block_p), (columns, block_q), (panels, block_k)),
