@@ -121,16 +121,20 @@ def geometry(problem: ConvProblem, **blocks: int) -> Array:
 
 @shared
 def locate(task: int, g: Any) -> tuple[int, int, int, int, int, int]:
-    """Numbers (n, g, o, p, q, k) of a task along each way of cutting, k fastest."""
-    k = task % g.tasks_k
-    rest = task // g.tasks_k
-    q = rest % g.tasks_q
-    rest //= g.tasks_q
+    """Numbers (n, g, o, p, q, k) of a task along each way of cutting, q fastest and k slowest.
+
+    So where a thread's tasks are neighbours (`runtime.run_tasks`), it reads its own part of the weights. Where two
+    threads read all of them at the same time, 512 to 2048 channels at 7 x 7 took 17 % longer on AMD Zen 3.
+    """
+    q = task % g.tasks_q
+    rest = task // g.tasks_q
     p = rest % g.tasks_p
     rest //= g.tasks_p
     o = rest % g.tasks_o
     rest //= g.tasks_o
-    return rest // g.tasks_g, rest % g.tasks_g, o, p, q, k
+    group = rest % g.tasks_g
+    rest //= g.tasks_g
+    return rest % g.N, group, o, p, q, rest // g.N
 
 
 @shared
