@@ -23,7 +23,7 @@ from numba.np.ufunc import parallel as numba_parallel
 
 from numbaconv.arguments import as_int
 from numbaconv.arrays import Array
-from numbaconv.runtime import jit, run_tasks
+from numbaconv.runtime import COUNTER_PITCH, jit, run_tasks
 from numbaconv.team import Team
 
 
@@ -39,12 +39,13 @@ def _drive(
 ) -> None:
     """Run tasks 0 to ``tasks - 1`` of a kernel; worker ``i`` owns row ``i`` of ``workspaces``.
 
-    Workers draw tasks as they finish them, which balances a machine whose cores are not equally free. What a
-    task computes does not depend on who runs it, so results have the same bits for every number of threads.
+    Workers that are done with their part help others, which balances a machine whose cores are not equally free. What
+    a task computes does not depend on who runs it, so results have the same bits for every number of threads.
     """
-    counter = np.zeros(1, np.int64)
-    for worker in prange(workspaces.shape[0]):
-        run_tasks(counter, 0, tasks, address, x, w, bias, y, workspaces[worker], geometry)
+    workers = workspaces.shape[0]
+    counters = np.zeros(workers * COUNTER_PITCH, np.int64)
+    for worker in prange(workers):
+        run_tasks(counters, worker, workers, tasks, address, x, w, bias, y, workspaces[worker], geometry)
 
 
 drive_serial = jit(_drive, allocates=True)

@@ -1,7 +1,7 @@
 """Numba policy for kernels: their options, their one signature, and how compiled code calls them.
 
 Every kernel of every algorithm has the same signature, ``void(task, x, w, bias, y, workspace, geometry)``, and
-is compiled alone, serially. The drivers (`team`, `parallel`) draw task numbers from an atomic counter and call the
+is compiled alone, serially. The drivers (`team`, `parallel`) draw task numbers from atomic counters and call the
 kernel through its native address. So a kernel is optimised once, not again in each caller (9 to 13 s for a Winograd
 sketch that was one ``parallel=True`` function).
 """
@@ -87,15 +87,28 @@ def call_address(
     return signature(types.void, types.int64, *kernel_args), lower
 
 
+#: Words from the counter of one worker's tasks to the next, two cache lines, since lines come in pairs.
+COUNTER_PITCH = 16
+
+
 def _run_tasks(
-    counters: Array, index: int, tasks: int, address: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array,
-    geometry: Array,
+    counters: Array, worker: int, workers: int, tasks: int, address: int, x: Array, w: Array, bias: Array, y: Array,
+    workspace: Array, geometry: Array,
 ) -> None:  # fmt: skip
-    """Draw tasks of a kernel from ``counters[index]``, which all workers share, and run them until none is left."""
-    task = fetch_add(counters, index, 1)
-    while task < tasks:
-        call_address(address, task, x, w, bias, y, workspace, geometry)
-        task = fetch_add(counters, index, 1)
+    """Run a worker's own part of the tasks of a kernel, and then what the other workers have left of theirs.
+
+    Each part is drawn from a counter of its own, ``COUNTER_PITCH`` words from that of the part before. A worker has the
+    same part in every call, so that its core's caches may still hold what it read and wrote there: of one counter for
+    all, ResNet-50 by `conv2d`, whose weights are laid out before, took 2.6 % longer with 2 threads of AMD Zen 3.
+    """
+    for step in range(workers):
+        part = (worker + step) % workers
+        begin = part * tasks // workers
+        end = (part + 1) * tasks // workers
+        task = begin + fetch_add(counters, part * COUNTER_PITCH, 1)
+        while task < end:
+            call_address(address, task, x, w, bias, y, workspace, geometry)
+            task = begin + fetch_add(counters, part * COUNTER_PITCH, 1)
 
 
 #: Jitted, for drivers to call; inlined, since a function of its own would be compiled for each of them.

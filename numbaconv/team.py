@@ -24,16 +24,16 @@ from numba.np.arrayobj import populate_array
 
 from numbaconv.arrays import Array
 from numbaconv.geometry import GEOMETRY
-from numbaconv.runtime import fetch_add, jit, run_tasks
+from numbaconv.runtime import COUNTER_PITCH, fetch_add, jit, run_tasks
 
 #: Words of ``state`` that several threads write, each on two cache lines of its own, since lines come in pairs.
-_GENERATION, _ACTIVE, _NEXT, _SLEEPERS, _QUIT, _MUTEX, _CONDITION = range(0, 7 * 16, 16)
+_GENERATION, _ACTIVE, _SLEEPERS, _QUIT, _MUTEX, _CONDITION = range(0, 6 * 16, 16)
 #: Words that say what an open call computes.
-_CALL = 7 * 16
+_CALL = 6 * 16
 (
-    _WORKERS, _KERNEL, _TASKS, _ITEMSIZE, _X, _X_SIZE, _W, _W_SIZE, _BIAS, _BIAS_SIZE, _Y, _Y_SIZE, _WORKSPACES,
-    _WORKSPACE_SIZE, _GEOMETRY,
-) = range(_CALL, _CALL + 15)  # fmt: skip
+    _WORKERS, _COUNTERS, _KERNEL, _TASKS, _ITEMSIZE, _X, _X_SIZE, _W, _W_SIZE, _BIAS, _BIAS_SIZE, _Y, _Y_SIZE,
+    _WORKSPACES, _WORKSPACE_SIZE, _GEOMETRY,
+) = range(_CALL, _CALL + 16)  # fmt: skip
 _WORDS = _CALL + 16
 #: Looks at the generation before a worker goes to sleep; each lasts about 20 ns, so some 0.2 ms in all.
 _LOOKS = 10_000
@@ -118,6 +118,8 @@ def _wake(state: Array) -> None:
 
 def _draw(state: Array, worker: int, like: Array, geometry: Array) -> None:
     """Run tasks of the open call until none is left, as the worker of that number."""
+    workers = state[_WORKERS]
+    counters = _array_at(state[_COUNTERS], workers * COUNTER_PITCH, state)
     x = _array_at(state[_X], state[_X_SIZE], like)
     w = _array_at(state[_W], state[_W_SIZE], like)
     bias = _array_at(state[_BIAS], state[_BIAS_SIZE], like)
@@ -125,7 +127,7 @@ def _draw(state: Array, worker: int, like: Array, geometry: Array) -> None:
     size = state[_WORKSPACE_SIZE]
     workspace = _array_at(state[_WORKSPACES] + worker * size * state[_ITEMSIZE], size, like)
     g = _array_at(state[_GEOMETRY], 1, geometry)
-    run_tasks(state, _NEXT, state[_TASKS], state[_KERNEL], x, w, bias, y, workspace, g)
+    run_tasks(counters, worker, workers, state[_TASKS], state[_KERNEL], x, w, bias, y, workspace, g)
 
 
 _wake = jit(_wake)
@@ -134,6 +136,7 @@ _draw = jit(_draw)
 
 def _lead(
     state: Array,
+    counters: Array,
     address: int,
     tasks: int,
     x: Array,
@@ -145,6 +148,7 @@ def _lead(
 ) -> None:
     """Open a call, run its tasks with whoever comes, and close it."""
     state[_WORKERS] = workspaces.shape[0]
+    state[_COUNTERS] = counters.ctypes.data
     state[_KERNEL] = address
     state[_TASKS] = tasks
     state[_ITEMSIZE] = x.itemsize
@@ -154,7 +158,8 @@ def _lead(
     state[_Y], state[_Y_SIZE] = y.ctypes.data, y.size
     state[_WORKSPACES], state[_WORKSPACE_SIZE] = workspaces.ctypes.data, workspaces.shape[1]
     state[_GEOMETRY] = geometry.ctypes.data
-    state[_NEXT] = 0
+    for worker in range(workspaces.shape[0]):
+        counters[worker * COUNTER_PITCH] = 0
     generation = state[_GENERATION]
     _announce(state, _GENERATION, generation + 1)
     if _look(state, _SLEEPERS) > 0:
@@ -214,6 +219,7 @@ class Team:
     def _form(self) -> None:
         """A team without workers."""
         self._state = np.zeros(_WORDS, np.int64)
+        self._counters = np.zeros(COUNTER_PITCH, np.int64)
         self._workers: list[threading.Thread] = []
         if self.available:
             libc = ctypes.CDLL(None)
@@ -237,7 +243,9 @@ class Team:
                     target=_serve, args=(self._state, worker, *like), name=f"numbaconv-{worker}", daemon=True
                 )
                 self._start(thread)
-            _lead(self._state, address, tasks, x, w, bias, y, workspaces, geometry)
+            if len(self._counters) < len(workspaces) * COUNTER_PITCH:
+                self._counters = np.zeros(len(workspaces) * COUNTER_PITCH, np.int64)
+            _lead(self._state, self._counters, address, tasks, x, w, bias, y, workspaces, geometry)
         finally:
             self._leading.release()
         return True

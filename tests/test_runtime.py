@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -16,7 +17,8 @@ import pytest
 from naive import Array, convolve, integers
 
 import numbaconv as nc
-from numbaconv import parallel
+from numbaconv import parallel, runtime
+from numbaconv.geometry import GEOMETRY
 from numbaconv.team import Team
 from numbaconv.workspace import WorkspacePool
 
@@ -70,6 +72,49 @@ def test_workers_share_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
         planned(x, w)
         nc.plan((1, 4, 9, 9), (1, 4, 9, 9), algorithm="reference")(x[:1, :, :9, :9], np.ones((1, 4, 9, 9), "f4"))
     assert seen == [1, 1, MOST, 1]
+
+
+def _count(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
+    """A kernel that adds to each task's output how many its worker has run so far."""
+    workspace[0] += 1
+    y[task] += workspace[0]
+
+
+def _work(worker: int, workers: int, tasks: int, address: int, x: Array, y: Array, own: Array, geometry: Array) -> None:
+    counters = np.zeros(workers * runtime.COUNTER_PITCH, np.int64)
+    runtime.run_tasks(counters, worker, workers, tasks, address, x, x, x, y, own, geometry)
+
+
+@pytest.mark.parametrize(
+    ("worker", "workers", "order"),
+    [
+        (0, 1, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (1, 2, [4, 5, 6, 7, 0, 1, 2, 3]),
+        (1, 3, [2, 3, 4, 5, 6, 7, 0, 1]),
+        (9, 16, [4, 5, 6, 7, 0, 1, 2, 3]),
+    ],
+)
+def test_a_worker_runs_its_own_part_and_then_the_others(worker: int, workers: int, order: list[int]) -> None:
+    """Alone, it runs all of them."""
+    address = runtime.kernel_address(runtime.jit(_count), "float32", GEOMETRY)
+    empty, y, own = np.zeros(0, np.float32), np.zeros(8, np.float32), np.zeros(1, np.float32)
+    runtime.jit(_work, allocates=True)(worker, workers, 8, address, empty, y, own, np.zeros(1, GEOMETRY))
+    np.testing.assert_array_equal(np.argsort(y), order)
+    np.testing.assert_array_equal(np.sort(y), range(1, 9))
+
+
+@pytest.mark.parametrize("tasks", [0, 1, 5, 1000])
+@pytest.mark.parametrize("workers", {1, 2, MOST, MOST + 3})
+@pytest.mark.parametrize("taken", [False, True], ids=["team", "layer"])
+def test_each_task_is_run_once(tasks: int, workers: int, taken: bool) -> None:
+    """Also by more workers than this process would start, as a plan from a larger machine asks for."""
+    address = runtime.kernel_address(runtime.jit(_count), "float32", GEOMETRY)
+    empty, y, own = np.zeros(0, np.float32), np.zeros(tasks, np.float32), np.zeros((workers, 1), np.float32)
+    with parallel._team._leading if taken else contextlib.nullcontext():
+        parallel.drive(address, tasks, empty, empty, empty, y, own, np.zeros(1, GEOMETRY))
+    assert own.sum() == tasks
+    counts = np.concatenate([np.arange(1, count + 1) for count in own[:, 0].astype(int)])
+    np.testing.assert_array_equal(np.sort(y), np.sort(counts))
 
 
 needs_tbb = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="TBB has wheels for x86-64 only")
