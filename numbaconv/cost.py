@@ -19,6 +19,8 @@ from numbaconv.workspace import LINE
 #: Zen 4.
 MOVED = 0.30
 SCATTERED = 1.3
+#: Cycles from the start of an FMA until its sum can be added to.
+_FMA_CYCLES = 4.0
 #: Cycles per element of a 1 x 1 weight that is laid out in panels, with vectors of 64 bytes; half as long ones take
 #: twice as many: 0.5 on AMD Zen 5, and 0.5 to 1.2 on AMD Zen 3, what the caches lose to it included.
 PREPARED = 0.45
@@ -57,13 +59,16 @@ def fed_by_l2(mr: int, nv: int, machine: Machine) -> bool:
 def step_fmas(mr: int, nv: int, machine: Machine, *, asks: bool = False) -> float:
     """What a step of a tile takes, in vector FMAs.
 
-    Two a cycle, each of four cycles, leave 8 sums no slack: with AVX2 tiles of 5 x 2 run 3 to 5 % below those of 6 x 2.
-    Nor are there more loads in a cycle than so many: a step loads ``nv`` vectors, and ``mr`` elements to broadcast. A
-    kernel that ``asks`` for lines ahead does so where loads are few, and each takes half as long as a load: products of
-    14 x 2 from L2 run at 0.86 of the peak of Intel Ice Lake so, and those of 8 x 3 at 0.95.
+    Two a cycle, each of four cycles, leave 8 sums no slack: with AVX2 tiles of 5 x 2 run 3 to 4 % below those of 6 x 2,
+    of 3 x 3, an odd number of sums for two units, 7 to 10, and of 3 x 2 30 %, which is what 8 sums take. Nor are there
+    more loads in a cycle than so many: a step loads ``nv`` vectors, and ``mr`` elements to broadcast. A kernel that
+    ``asks`` for lines ahead does so where loads are few, and each takes half as long as a load: products of 14 x 2 from
+    L2 run at 0.86 of the peak of Intel Ice Lake so, and those of 8 x 3 at 0.95.
     """
+    sums = mr * nv
+    waiting = 1.0 if sums >= 12 else 1.08 if sums % 2 and machine.fma_per_cycle > 1 else 1.04
     loads = mr + nv + ((nv + 1) / 2 if asks and machine.few_loads else 0)
-    return max(mr * nv * (1.04 if mr * nv < 12 else 1.0), loads * machine.load_fmas)
+    return max(sums * waiting, _FMA_CYCLES * machine.fma_per_cycle, loads * machine.load_fmas)
 
 
 def move_cycles(machine: Machine) -> float:
