@@ -35,6 +35,7 @@ _CALL = 6 * 16
     _WORKSPACES, _WORKSPACE_SIZE, _GEOMETRY,
 ) = range(_CALL, _CALL + 16)  # fmt: skip
 _WORDS = _CALL + 16
+_GEOMETRY_SIZE = GEOMETRY.itemsize
 #: Looks at the generation before a worker goes to sleep; each lasts about 20 ns, so some 0.2 ms in all.
 _LOOKS = 10_000
 #: Looks of a leader at a worker that has not finished, before it offers its core to others.
@@ -84,17 +85,19 @@ def _pause(typingctx: Any) -> Any:
 
 
 @intrinsic
-def _array_at(typingctx: Any, address: Any, size: Any, like: Any) -> Any:
-    """The array of ``size`` elements at an address, of the type of ``like``."""
+def _array_at(typingctx: Any, address: Any, size: Any, itemsize: Any, like: Any) -> Any:
+    """The array of ``size`` elements at an address, said to be of the type of ``like``.
+
+    To a kernel that is called by its address arrays of all types look alike, but for the size of an element.
+    """
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         array = context.make_array(like)(context, builder)
-        itemsize = ir.Constant(ir.IntType(64), context.get_abi_sizeof(context.get_data_type(like.dtype)))
         data = builder.inttoptr(args[0], array.data.type)
-        populate_array(array, data=data, shape=[args[1]], strides=[itemsize], itemsize=itemsize, meminfo=None)
+        populate_array(array, data=data, shape=[args[1]], strides=[args[2]], itemsize=args[2], meminfo=None)
         return array._getvalue()
 
-    return signature(like, types.int64, types.int64, like), lower
+    return signature(like, types.int64, types.int64, types.int64, like), lower
 
 
 def _libc(name: str, *operands: types.Type) -> Any:
@@ -116,18 +119,17 @@ def _wake(state: Array) -> None:
     _unlock_mutex(state.ctypes.data + 8 * _MUTEX)
 
 
-def _draw(state: Array, worker: int, like: Array, geometry: Array) -> None:
+def _draw(state: Array, worker: int) -> None:
     """Run tasks of the open call until none is left, as the worker of that number."""
-    workers = state[_WORKERS]
-    counters = _array_at(state[_COUNTERS], workers * COUNTER_PITCH, state)
-    x = _array_at(state[_X], state[_X_SIZE], like)
-    w = _array_at(state[_W], state[_W_SIZE], like)
-    bias = _array_at(state[_BIAS], state[_BIAS_SIZE], like)
-    y = _array_at(state[_Y], state[_Y_SIZE], like)
-    size = state[_WORKSPACE_SIZE]
-    workspace = _array_at(state[_WORKSPACES] + worker * size * state[_ITEMSIZE], size, like)
-    g = _array_at(state[_GEOMETRY], 1, geometry)
-    run_tasks(counters, worker, workers, state[_TASKS], state[_KERNEL], x, w, bias, y, workspace, g)
+    workers, itemsize, size = state[_WORKERS], state[_ITEMSIZE], state[_WORKSPACE_SIZE]
+    counters = _array_at(state[_COUNTERS], workers * COUNTER_PITCH, state.itemsize, state)
+    x = _array_at(state[_X], state[_X_SIZE], itemsize, state)
+    w = _array_at(state[_W], state[_W_SIZE], itemsize, state)
+    bias = _array_at(state[_BIAS], state[_BIAS_SIZE], itemsize, state)
+    y = _array_at(state[_Y], state[_Y_SIZE], itemsize, state)
+    workspace = _array_at(state[_WORKSPACES] + worker * size * itemsize, size, itemsize, state)
+    geometry = _array_at(state[_GEOMETRY], 1, _GEOMETRY_SIZE, state)
+    run_tasks(counters, worker, workers, state[_TASKS], state[_KERNEL], x, w, bias, y, workspace, geometry)
 
 
 _wake = jit(_wake)
@@ -164,7 +166,7 @@ def _lead(
     _announce(state, _GENERATION, generation + 1)
     if _look(state, _SLEEPERS) > 0:
         _wake(state)
-    _draw(state, 0, x, geometry)
+    _draw(state, np.int64(0))  # a literal would be a type of its own, and so another compilation
     _announce(state, _GENERATION, generation + 2)
     looks = 0
     while _look(state, _ACTIVE) > 0:
@@ -175,7 +177,7 @@ def _lead(
             _pause()
 
 
-def _serve(state: Array, worker: int, float32: Array, float64: Array, geometry: Array) -> None:
+def _serve(state: Array, worker: int) -> None:
     """Enter every call that has a place for this worker, until the team is dismissed."""
     seen = 0
     looks = 0
@@ -187,10 +189,7 @@ def _serve(state: Array, worker: int, float32: Array, float64: Array, geometry: 
             # The leader closes a call before it looks whether anyone is in it, so what it says is still true.
             if _look(state, _GENERATION) == generation and worker < state[_WORKERS]:
                 looks = 0
-                if state[_ITEMSIZE] == 4:
-                    _draw(state, worker, float32, geometry)
-                else:
-                    _draw(state, worker, float64, geometry)
+                _draw(state, worker)
             fetch_add(state, _ACTIVE, -1)
         elif looks < _LOOKS:
             looks += 1
@@ -238,11 +237,8 @@ class Team:
         try:
             while len(self._workers) + 1 < len(workspaces):
                 worker = len(self._workers) + 1
-                like = (np.empty(0, np.float32), np.empty(0, np.float64), np.empty(0, GEOMETRY))
-                thread = threading.Thread(
-                    target=_serve, args=(self._state, worker, *like), name=f"numbaconv-{worker}", daemon=True
-                )
-                self._start(thread)
+                name = f"numbaconv-{worker}"
+                self._start(threading.Thread(target=_serve, args=(self._state, worker), name=name, daemon=True))
             if len(self._counters) < len(workspaces) * COUNTER_PITCH:
                 self._counters = np.zeros(len(workspaces) * COUNTER_PITCH, np.int64)
             _lead(self._state, self._counters, address, tasks, x, w, bias, y, workspaces, geometry)
