@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from naive import Array, convolve, integers
@@ -74,12 +75,14 @@ def test_workers_share_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [1, 1, MOST, 1]
 
 
+@numba.njit  # not by `runtime.jit`, whose disk cache does not see when a test is edited
 def _count(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
     """A kernel that adds to each task's output how many its worker has run so far."""
     workspace[0] += 1
     y[task] += workspace[0]
 
 
+@numba.njit
 def _work(worker: int, workers: int, tasks: int, address: int, x: Array, y: Array, own: Array, geometry: Array) -> None:
     counters = np.zeros(workers * runtime.COUNTER_PITCH, np.int64)
     runtime.run_tasks(counters, worker, workers, tasks, address, x, x, x, y, own, geometry)
@@ -96,9 +99,9 @@ def _work(worker: int, workers: int, tasks: int, address: int, x: Array, y: Arra
 )
 def test_a_worker_runs_its_own_part_and_then_the_others(worker: int, workers: int, order: list[int]) -> None:
     """Alone, it runs all of them."""
-    address = runtime.kernel_address(runtime.jit(_count), "float32", GEOMETRY)
+    address = runtime.kernel_address(_count, "float32", GEOMETRY)
     empty, y, own = np.zeros(0, np.float32), np.zeros(8, np.float32), np.zeros(1, np.float32)
-    runtime.jit(_work, allocates=True)(worker, workers, 8, address, empty, y, own, np.zeros(1, GEOMETRY))
+    _work(worker, workers, 8, address, empty, y, own, np.zeros(1, GEOMETRY))
     np.testing.assert_array_equal(np.argsort(y), order)
     np.testing.assert_array_equal(np.sort(y), range(1, 9))
 
@@ -108,7 +111,7 @@ def test_a_worker_runs_its_own_part_and_then_the_others(worker: int, workers: in
 @pytest.mark.parametrize("taken", [False, True], ids=["team", "layer"])
 def test_each_task_is_run_once(tasks: int, workers: int, taken: bool) -> None:
     """Also by more workers than this process would start, as a plan from a larger machine asks for."""
-    address = runtime.kernel_address(runtime.jit(_count), "float32", GEOMETRY)
+    address = runtime.kernel_address(_count, "float32", GEOMETRY)
     empty, y, own = np.zeros(0, np.float32), np.zeros(tasks, np.float32), np.zeros((workers, 1), np.float32)
     with parallel._team._leading if taken else contextlib.nullcontext():
         parallel.drive(address, tasks, empty, empty, empty, y, own, np.zeros(1, GEOMETRY))
