@@ -1,4 +1,4 @@
-"""The inner loop of every main tile keeps its accumulators in registers, on machines that are not this one too.
+"""The inner loop of every main tile keeps what it needs in registers, on machines that are not this one too.
 
 LLVM emits assembly for any target, with a comment on every spill, so no such machine is needed.
 """
@@ -6,8 +6,13 @@ LLVM emits assembly for any target, with a comment on every spill, so no such ma
 from __future__ import annotations
 
 import functools
+import os
+import platform
 import re
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
@@ -117,17 +122,20 @@ def assembly(target: Target, products: Products, mr: int, nv: int, dtype: str) -
     return str(machine.emit_assembly(module)).splitlines()
 
 
-def inner_loop(lines: list[str], fma: str) -> list[str]:
-    """The shortest stretch from a label to a jump back to it that multiplies and adds."""
+def loops(lines: list[str]) -> Iterator[list[str]]:
+    """The stretches from a label to a jump back to it."""
     labels: dict[str, int] = {}
-    loops = []
     for number, line in enumerate(lines):
         if label := re.match(r"(\.L\w+):", line):
             labels[label[1]] = number
         jump = re.match(r"\s+(?:j\w+|b|b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+, #\d+,)\s+(\.L\w+)", line)
         if jump and jump[1] in labels:
-            loops.append(lines[labels[jump[1]] : number + 1])
-    return min((loop for loop in loops if any(re.search(fma, line) for line in loop)), key=len)
+            yield lines[labels[jump[1]] : number + 1]
+
+
+def inner_loop(lines: list[str], fma: str) -> list[str]:
+    """The shortest loop that multiplies and adds."""
+    return min((loop for loop in loops(lines) if any(re.search(fma, line) for line in loop)), key=len)
 
 
 def spills(loop: list[str]) -> list[str]:
@@ -181,3 +189,35 @@ def test_taps_of_one_remainder_share_what_sorts_a_row(taps: int, stride: int) ->
     rows = multiply_adds / (taps * mr * nv)
     assert rows >= 1
     assert shuffles == rows * nv * shuffle_count(taps, stride, 1, target.vector_bytes // 4)
+
+
+_WHOLE_KERNEL = """
+from numbaconv import runtime
+from numbaconv.algorithms import winograd
+from numbaconv.geometry import GEOMETRY
+
+kernel = winograd._kernel({m}, {m}, 3, 3, 1, 1, {mr}, {nv}, 8, 4, 128, False, False)
+runtime.kernel_address(kernel, "float32", GEOMETRY)
+(compiled,) = kernel.overloads.values()
+print(compiled.library.get_asm_str())
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="Numba writes code of this kind of machine")
+def test_products_in_a_long_kernel_load_nothing_from_the_stack(tmp_path: Path) -> None:
+    """Transforms of eight points need all registers, and those of the products are chosen among what is left."""
+    mr, nv = winograd.TILES["avx2"][0]
+    target = next(target for target in TARGETS if target.tiles == "avx2")
+    code = _WHOLE_KERNEL.format(m=6, mr=mr, nv=nv)
+    chosen = {"NUMBA_CPU_NAME": "znver3", "NUMBA_CPU_FEATURES": "", "NUMBACONV_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **chosen}
+    )
+    products = []
+    for loop in loops(done.stdout.splitlines()):
+        multiply_adds = sum(bool(re.search(target.fma, line)) for line in loop)
+        broadcasts = sum("vbroadcastss" in line for line in loop)
+        if broadcasts and multiply_adds == broadcasts * nv and multiply_adds > len(loop) / 4:
+            products.append(loop)
+    assert len(products) >= 2  # of the register tile and the low one
+    assert not [line for loop in products for line in loop if "(%rsp" in line]

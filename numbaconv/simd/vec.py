@@ -21,6 +21,21 @@ from numbaconv.simd.types import Vec
 Lowering = Callable[[Any, ir.IRBuilder, Any, Any], Any]
 
 
+@intrinsic
+def in_register(typingctx: Any, value: Any) -> tuple[Any, Lowering]:
+    """The same integer, as a value that begins here.
+
+    One that lives through a long kernel may be on the stack where a loop needs it most, and LLVM, whose search for a
+    register ends early in such a kernel, loads it there at every use. In front of the loop, this makes one of its own.
+    """
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        kind = args[0].type
+        return builder.asm(ir.FunctionType(kind, [kind]), "", "=r,0", args, side_effect=True)
+
+    return signature(value, value), lower
+
+
 @intrinsic(prefer_literal=True)
 def load(typingctx: Any, a: Any, offset: Any, lanes: Any) -> tuple[Any, Lowering]:
     """``a[offset : offset + lanes]`` as a vector."""
