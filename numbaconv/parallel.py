@@ -23,7 +23,7 @@ from numba.np.ufunc import parallel as numba_parallel
 
 from numbaconv.arguments import as_int
 from numbaconv.arrays import Array
-from numbaconv.runtime import COUNTER_PITCH, jit, run_tasks
+from numbaconv.runtime import WORDS_APART, jit, run_tasks
 from numbaconv.team import Team
 
 
@@ -43,7 +43,7 @@ def _drive(
     a task computes does not depend on who runs it, so results have the same bits for every number of threads.
     """
     workers = workspaces.shape[0]
-    counters = np.zeros(workers * COUNTER_PITCH, np.int64)
+    counters = np.zeros(workers * WORDS_APART, np.int64)
     for worker in prange(workers):
         run_tasks(counters, worker, workers, tasks, address, x, w, bias, y, workspaces[worker], geometry)
 

@@ -88,8 +88,8 @@ def call_address(
     return signature(types.void, types.int64, *kernel_args), lower
 
 
-#: Words from the counter of one worker's tasks to the next, two cache lines, since lines come in pairs.
-COUNTER_PITCH = 16
+#: Words from one that several threads write to the next, as counters of tasks: two cache lines, which come in pairs.
+WORDS_APART = 16
 
 
 def _run_tasks(
@@ -98,7 +98,7 @@ def _run_tasks(
 ) -> None:  # fmt: skip
     """Run a worker's own part of the tasks of a kernel, and then what the other workers have left of theirs.
 
-    Each part is drawn from a counter of its own, ``COUNTER_PITCH`` words from that of the part before. A worker has the
+    Each part is drawn from a counter of its own, ``WORDS_APART`` words from that of the part before. A worker has the
     same part in every call, so that its core's caches may still hold what it read and wrote there: of one counter for
     all, ResNet-50 by `conv2d`, whose weights are laid out before, took 2.6 % longer with 2 threads of AMD Zen 3.
     """
@@ -106,10 +106,10 @@ def _run_tasks(
         part = (worker + step) % workers
         begin = part * tasks // workers
         end = (part + 1) * tasks // workers
-        task = begin + fetch_add(counters, part * COUNTER_PITCH, 1)
+        task = begin + fetch_add(counters, part * WORDS_APART, 1)
         while task < end:
             call_address(address, task, x, w, bias, y, workspace, geometry)
-            task = begin + fetch_add(counters, part * COUNTER_PITCH, 1)
+            task = begin + fetch_add(counters, part * WORDS_APART, 1)
 
 
 #: Jitted, for drivers to call; inlined, since a function of its own would be compiled for each of them.

@@ -24,12 +24,12 @@ from numba.np.arrayobj import populate_array
 
 from numbaconv.arrays import Array
 from numbaconv.geometry import GEOMETRY
-from numbaconv.runtime import COUNTER_PITCH, fetch_add, jit, run_tasks
+from numbaconv.runtime import WORDS_APART, fetch_add, jit, run_tasks
 
-#: Words of ``state`` that several threads write, each on two cache lines of its own, since lines come in pairs.
-_GENERATION, _ACTIVE, _SLEEPERS, _QUIT, _MUTEX, _CONDITION = range(0, 6 * 16, 16)
+#: Words of ``state`` that several threads write.
+_GENERATION, _ACTIVE, _SLEEPERS, _QUIT, _MUTEX, _CONDITION = range(0, 6 * WORDS_APART, WORDS_APART)
 #: Words that say what an open call computes.
-_CALL = 6 * 16
+_CALL = 6 * WORDS_APART
 (
     _WORKERS, _COUNTERS, _KERNEL, _TASKS, _ITEMSIZE, _X, _X_SIZE, _W, _W_SIZE, _BIAS, _BIAS_SIZE, _Y, _Y_SIZE,
     _WORKSPACES, _WORKSPACE_SIZE, _GEOMETRY,
@@ -122,7 +122,7 @@ def _wake(state: Array) -> None:
 def _draw(state: Array, worker: int) -> None:
     """Run tasks of the open call until none is left, as the worker of that number."""
     workers, itemsize, size = state[_WORKERS], state[_ITEMSIZE], state[_WORKSPACE_SIZE]
-    counters = _array_at(state[_COUNTERS], workers * COUNTER_PITCH, state.itemsize, state)
+    counters = _array_at(state[_COUNTERS], workers * WORDS_APART, state.itemsize, state)
     x = _array_at(state[_X], state[_X_SIZE], itemsize, state)
     w = _array_at(state[_W], state[_W_SIZE], itemsize, state)
     bias = _array_at(state[_BIAS], state[_BIAS_SIZE], itemsize, state)
@@ -161,7 +161,7 @@ def _lead(
     state[_WORKSPACES], state[_WORKSPACE_SIZE] = workspaces.ctypes.data, workspaces.shape[1]
     state[_GEOMETRY] = geometry.ctypes.data
     for worker in range(workspaces.shape[0]):
-        counters[worker * COUNTER_PITCH] = 0
+        counters[worker * WORDS_APART] = 0
     generation = state[_GENERATION]
     _announce(state, _GENERATION, generation + 1)
     if _look(state, _SLEEPERS) > 0:
@@ -218,7 +218,7 @@ class Team:
     def _form(self) -> None:
         """A team without workers."""
         self._state = np.zeros(_WORDS, np.int64)
-        self._counters = np.zeros(COUNTER_PITCH, np.int64)
+        self._counters = np.zeros(WORDS_APART, np.int64)
         self._workers: list[threading.Thread] = []
         if self.available:
             libc = ctypes.CDLL(None)
@@ -239,8 +239,8 @@ class Team:
                 worker = len(self._workers) + 1
                 name = f"numbaconv-{worker}"
                 self._start(threading.Thread(target=_serve, args=(self._state, worker), name=name, daemon=True))
-            if len(self._counters) < len(workspaces) * COUNTER_PITCH:
-                self._counters = np.zeros(len(workspaces) * COUNTER_PITCH, np.int64)
+            if len(self._counters) < len(workspaces) * WORDS_APART:
+                self._counters = np.zeros(len(workspaces) * WORDS_APART, np.int64)
             _lead(self._state, self._counters, address, tasks, x, w, bias, y, workspaces, geometry)
         finally:
             self._leading.release()

@@ -84,7 +84,7 @@ def _count(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Arra
 
 @numba.njit
 def _work(worker: int, workers: int, tasks: int, address: int, x: Array, y: Array, own: Array, geometry: Array) -> None:
-    counters = np.zeros(workers * runtime.COUNTER_PITCH, np.int64)
+    counters = np.zeros(workers * runtime.WORDS_APART, np.int64)
     runtime.run_tasks(counters, worker, workers, tasks, address, x, x, x, y, own, geometry)
 
 

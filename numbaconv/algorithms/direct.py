@@ -415,8 +415,9 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     kc = C * prod(problem.kernel_size)
     row_tiles = tiles_in_blocks(Q, block_q, mr)
     tiles = images * P * row_tiles * panels
-    tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q) * ceil_div(panels, block_k)
-    staged = 0.0 if _in_place(problem, mr) else tasks * _staged_pixels(problem, block_p, block_q, lanes) * C
+    blocks = images * ceil_div(P, block_p) * ceil_div(Q, block_q)
+    staged_pixels = 0.0 if _in_place(problem, mr) else _staged_pixels(problem, block_p, block_q, lanes)
+    staged = blocks * ceil_div(panels, block_k) * staged_pixels * C
     in_parts = _in_place(problem, mr) and not vectors_fill_lines(lanes, problem.dtype)
     # A staged block that a panel drives out of L2 comes back for the next: on AMD Zen 3 48 to 192 of 512 channels at
     # 7 x 7 with stride 2 took 19 to 27 % more than foretold, and 512, 9 MB of weights, 48 %.
@@ -433,10 +434,10 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         moved=tiles * mr * nv * lanes
         + (staged if transposes else 0)
         + (_READ * images * Q * P * C if in_parts else 0)
-        + (images * ceil_div(P, block_p) * ceil_div(Q, block_q) * panels * block if returns else 0),
+        + (blocks * panels * block if returns else 0),
         scattered=0 if transposes else staged,
         streamed=tiles * kc * nv * lanes * size,
-        waited=from_l3(panels * nv * lanes * kc * size, images * ceil_div(P, block_p) * ceil_div(Q, block_q), machine),
+        waited=from_l3(panels * nv * lanes * kc * size, blocks, machine),
         # The columns of larger kernels are put in order one by one.
         prepared=0 if problem.constant_weight else problem.groups * panels * nv * lanes * kc * (1 if kc == C else 1.5),
     ).seconds(machine, threads, problem.dtype)

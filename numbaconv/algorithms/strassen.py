@@ -139,9 +139,8 @@ def _sum_block(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> int:
     On AMD Zen 3 blocks of 128 channels for all pairs, one after the other, took 3 to 10 % off.
     """
     half = problem.in_channels // problem.groups // 2
-    if fed_by_l2(mr, nv, machine):
-        return even_block(half, _SUM_BLOCK)
-    return even_block(half, min(_SUM_BLOCK, machine.l1 // 4 // (nv * machine.vector_bytes)))
+    most = _SUM_BLOCK if fed_by_l2(mr, nv, machine) else machine.l1 // 4 // (nv * machine.vector_bytes)
+    return even_block(half, min(_SUM_BLOCK, most))
 
 
 @functools.cache
