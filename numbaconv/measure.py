@@ -22,13 +22,14 @@ _MOST_VARIATIONS = 24
 
 
 def time_plans(plans: list[Plan], rounds: int = ROUNDS) -> Timed:
-    """Seconds of each plan of one problem, the least that `timings_of` measures.
+    """Seconds of each plan of one problem: the geometric mean of the least and the median of `timings_of`.
 
-    Others who use the machine only ever add to a time. Where they did, with one thread on AMD Zen 3, choosing the least
-    median of 9 layers' plans cost 0.5 % and at worst 11, the lowest of the times 0.1 and 4; with two threads, which are
-    seldom both left alone, 0.9 and 0.6 %.
+    Others who use the machine only ever add to a time, and what they leave of a core decides, too: where its other
+    thread is busy, it seems, tiles of fewer loads win. Of 15 layers' plans with one thread of AMD Zen 3, the choice by
+    the least time took 2.1 % more than the best by the median of hundreds of rounds, at worst 8.2, and by this 0.7 and
+    2.2; than the best by the least, 0.4 and 0.5 %. With two threads, of 8 layers' plans, 1.7 and 0.5, and 1.1 and 0.9.
     """
-    return [(plan, timing.least) for plan, timing in timings_of(plans, rounds)]
+    return [(plan, math.sqrt(timing.least * timing.median)) for plan, timing in timings_of(plans, rounds)]
 
 
 def run_off(timed: Timed) -> Timed:

@@ -21,6 +21,7 @@ from numbaconv.machine import this_machine
 from numbaconv.plan import Plan
 from numbaconv.planner import plan_problem
 from numbaconv.problem import ConvProblem
+from numbaconv.timing import Timing
 from numbaconv.wisdom import Record, machine_fingerprint
 
 PROBLEM = ConvProblem.parse("mb1ic12ih10oc20kh1", accuracy="strict")
@@ -61,6 +62,16 @@ def record(problem: ConvProblem, algorithm: str) -> Record:
         str(problem), problem.dtype, problem.constant_weight, problem.accuracy, threads, machine_fingerprint(),
         "measure", algorithm, settings, 1e-6, {algorithm: 1e-6},
     )  # fmt: skip
+
+
+def test_a_plan_is_as_fast_as_others_let_it_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is a little faster alone, and much slower beside others, is not the faster one."""
+    first, second = planner.fitting(PROBLEM, 1, planner.allowed(PROBLEM))[:2]
+    timings = [(first, Timing(1.44, 1.0, 1.1, 1.5, 7)), (second, Timing(1.21, 1.0, 1.1, 1.3, 7))]
+    monkeypatch.setattr(measure, "timings_of", lambda *_: timings)
+    timed = measure.time_plans([first, second])
+    assert [plan for plan, _ in timed] == [first, second]
+    assert [seconds for _, seconds in timed] == pytest.approx([1.2, 1.1])
 
 
 def test_plans_close_to_the_fastest_are_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
