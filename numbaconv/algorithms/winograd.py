@@ -300,7 +300,7 @@ def _kernel(
             # 14 x 14, a single pass, took 0.92 ms on AMD Zen 4 with every other line asked for, 0.61 with none, and
             # 0.57 so. By the first pass alone 512 take 7 to 60 % more.
             acc = zeros(workspace, rows, nv, lanes)
-            pitch = in_register(tile_pitch)  # by tiles that had it on the stack layers took 5 to 17 % more on AMD Zen 3
+            pitch = in_register(tile_pitch)  # with it on the stack layers took 5 to 20 % more on AMD Zen 3
             for c in range(depth):
                 acc = multiply(acc, workspace, pixels + c, pitch, 1, w, weights + c * nr)
             if more:

@@ -214,26 +214,30 @@ def join(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
     return vectors[0]
 
 
-def opaque(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
-    """The same address, of which LLVM does not know that it is: what is loaded from it again, it loads again."""
-    number = ir.IntType(64)
-    kind = ir.FunctionType(number, [number])
-    value = builder.asm(kind, "", "=r,0", [builder.ptrtoint(pointer, number)], False)
-    return builder.inttoptr(value, pointer.type)
+def opaque(
+    builder: ir.IRBuilder, value: ir.Value, *taken: ir.Value, registers: str = "", pinned: bool = False
+) -> ir.Value:
+    """The same integer or address, of which LLVM does not know that it is, so that it loads what it has loaded before.
+
+    LLVM believes that it takes other values, too, in ``registers`` of such a kind. If ``pinned``, it begins where it
+    stands, and not outside of the loops around. It costs no instruction.
+    """
+    if isinstance(value.type, ir.PointerType):
+        number = builder.ptrtoint(value, ir.IntType(64))
+        return builder.inttoptr(opaque(builder, number, *taken, registers=registers, pinned=pinned), value.type)
+    kind = ir.FunctionType(value.type, [value.type, *(each.type for each in taken)])
+    return builder.asm(kind, "", ",".join(["=r", "0", *registers]), [value, *taken], pinned)
 
 
 def after(builder: ir.IRBuilder, pointer: ir.Value, vector: ir.Value) -> ir.Value:
     """The same address, of which LLVM believes that it takes ``vector``: what is loaded from it is loaded after that.
 
-    It costs no instruction. Loads that have time are otherwise brought forward until registers do not suffice.
+    Loads that have time are otherwise brought forward until registers do not suffice.
     """
     register = {"x86_64": "v", "aarch64": "w", "arm64": "w"}.get(builder.module.triple.split("-")[0])
     if register is None:
         return pointer
-    number, first = ir.IntType(64), builder.extract_element(vector, ir.Constant(I32, 0))
-    kind = ir.FunctionType(number, [number, first.type])
-    value = builder.asm(kind, "", f"=r,0,{register}", [builder.ptrtoint(pointer, number), first], False)
-    return builder.inttoptr(value, pointer.type)
+    return opaque(builder, pointer, builder.extract_element(vector, ir.Constant(I32, 0)), registers=register)
 
 
 def interleave(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, lanes: int) -> tuple[ir.Value, ir.Value]:

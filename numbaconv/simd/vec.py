@@ -30,8 +30,7 @@ def in_register(typingctx: Any, value: Any) -> tuple[Any, Lowering]:
     """
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        kind = args[0].type
-        return builder.asm(ir.FunctionType(kind, [kind]), "", "=r,0", args, side_effect=True)
+        return emit.opaque(builder, args[0], pinned=True)
 
     return signature(value, value), lower
 
