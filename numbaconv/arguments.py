@@ -183,7 +183,7 @@ def normalise_activation(value: ActivationLike) -> Bounds | None:
     Raises
     ------
     ValueError
-        If the name is unknown, a bound is NaN, or low exceeds high.
+        If the name is unknown, a bound is NaN or beyond float64, or low exceeds high.
     TypeError
         If it is none of these, or a bound is no real number.
 
@@ -207,9 +207,13 @@ def normalise_activation(value: ActivationLike) -> Bounds | None:
     bounds = value[1:] if len(value) == 3 and value[0] == "clip" else value
     if len(bounds) != 2:
         raise ValueError(f"{wanted}, got {value!r}")
-    if not all(isinstance(bound, SupportsFloat) and not isinstance(bound, bool) for bound in bounds):
+    unreal = (bool, np.bool_, np.complexfloating)
+    if not all(isinstance(bound, SupportsFloat) and not isinstance(bound, unreal) for bound in bounds):
         raise TypeError(f"activation: the bounds must be real numbers, got {value!r}")
-    low, high = (float(cast(SupportsFloat, bound)) for bound in bounds)
+    try:
+        low, high = (float(cast(SupportsFloat, bound)) for bound in bounds)
+    except OverflowError:
+        raise ValueError("activation: expected bounds that float64 can hold, or infinite ones") from None
     if not low <= high:  # false for a NaN too
         raise ValueError(f"activation: expected low <= high and no NaN, got {value!r}")
     return None if (low, high) == (-math.inf, math.inf) else (low, high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,13 +83,24 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs:
     check_shape("out", out, shape)
     if not out.flags.writeable:
         raise ValueError("out: expected a writeable array, got a read-only one")
-    repeated = 0 in out.strides and any(n > 1 and not step for n, step in zip(shape, out.strides, strict=True))
-    if repeated and out.size:
+    if not out.flags.c_contiguous and out.size and _overlaps_itself(out):
         raise ValueError(f"out: expected elements of their own memory, got strides {out.strides} for shape {shape}")
     for name, array in inputs.items():
         if np.may_share_memory(out, array) and _overlap(out, array):
             raise ValueError(f"out: expected memory of its own, got an array that overlaps {name}")
     return np.asarray(out)
+
+
+def _overlaps_itself(array: Array) -> bool:
+    """Whether two elements of an array share memory."""
+    steps = [(abs(step), n) for step, n in zip(array.strides, array.shape, strict=True) if n > 1]
+    reach = array.itemsize  # of what the axes of shorter steps span
+    for step, n in sorted(steps):
+        if step < reach:
+            offsets = functools.reduce(np.add.outer, (step * np.arange(n) for step, n in steps))
+            return bool((np.diff(np.sort(offsets, axis=None)) < array.itemsize).any())
+        reach += step * (n - 1)
+    return False
 
 
 def _overlap(a: Array, b: Array) -> bool:

@@ -87,7 +87,9 @@ def _read_kernel(path: Path) -> Array:
     with path.open("rb") as file:
         try:
             array = np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, EOFError, SyntaxError) as error:
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # a header that is damaged can fail in any way
             raise ValueError(f"{wanted}: {error}") from None
     if array.ndim != 2 or not array.size or array.dtype.kind not in "iuf":
         raise ValueError(f"{wanted}, got shape {array.shape} of {array.dtype}")

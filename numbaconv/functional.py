@@ -163,7 +163,9 @@ def _convolve(
     )  # fmt: skip
     try:
         plan = _plan(*operands, *options, *rest)
-    except (TypeError, ValueError):  # said of what was given
+    except (TypeError, ValueError):
+        plan = None
+    if plan is None:  # raises, saying it of what was given
         plan = _plan.__wrapped__(*operands, *given, *rest)
     return plan.convolve(x, w, bias, out, {"input": input, "weight": weight}, unbatched=unbatched)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -85,15 +86,16 @@ class _Conv:
         self._weight, self._bias = w.copy(), np.zeros(w.shape[0], w.dtype) if b is None else b.copy()
         wisdom.check_effort(effort)
         self._options: dict[str, Any] = {
-            "stride": frozen(stride), "padding": frozen(padding), "dilation": frozen(dilation), "groups": groups,
-            "activation": frozen(activation), "accuracy": normalise_accuracy(accuracy),
-            "workspace_limit": normalise_workspace_limit(workspace_limit),
+            "stride": frozen(stride), "padding": frozen(padding), "dilation": frozen(dilation),
+            "groups": as_int("groups", groups, 1), "activation": frozen(activation),
+            "accuracy": normalise_accuracy(accuracy), "workspace_limit": normalise_workspace_limit(workspace_limit),
         }  # fmt: skip
         self._effort, self._algorithm = effort, algorithm
         self._plans: dict[tuple[tuple[int, ...], int], _Made] = {}
-        # Whatever is wrong with the options is said here, by a plan's problem for an image that is large enough.
-        channels = w.shape[1] * as_int("groups", groups, 1)
-        allowed(self._problem((1, channels, *(MOST_INT,) * self.axes)), algorithm)
+        # Whatever is wrong with the options is said here, by a plan's problem for an image that is large enough. But an
+        # algorithm is asked about the smallest, as winograd is for images and not for volumes.
+        problem = self._problem((1, w.shape[1] * self._options["groups"], *(MOST_INT,) * self.axes))
+        allowed(replace(problem, in_size=problem.kernel_extent), algorithm)
 
     @property
     def weight(self) -> Array:

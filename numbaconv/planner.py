@@ -58,7 +58,7 @@ def plan(
     effort : {"estimate", "measure", "exhaustive"}
         Use wisdom if there is some, else the cost model; or time the promising candidates of every algorithm; or time
         all, and then vary the best one's block sizes. What was measured is kept as wisdom, unless ``algorithm`` or
-        a ``workspace_limit`` of less than 32 MiB narrowed the choice.
+        a ``workspace_limit`` of less than 32 MiB narrowed the choice, or the best plan needs more than that.
     algorithm : str
         "auto", or a name from the table to choose that one's settings only.
 
@@ -202,6 +202,12 @@ def estimated(problem: ConvProblem, threads: int, table: dict[str, Algorithm]) -
     return first if _fits(first) else fitting(problem, threads, table)[0]
 
 
+def impossible(problem: ConvProblem) -> dict[str, str]:
+    """The algorithms that have no plan, and why: they do not apply, or need more workspace than the limit."""
+    options = estimated(problem, parallel.get_num_threads(), allowed(problem)).options
+    return {option.algorithm: option.reason for option in options if option.reason is not None}
+
+
 def _fits(plan: Plan) -> bool:
     return plan.workspace_nbytes <= plan.problem.workspace_limit
 
@@ -258,7 +264,9 @@ def measured(problem: ConvProblem, threads: int, effort: str, table: dict[str, A
     for candidate, time in timed:
         name = candidate.algorithm.name
         fastest[name] = min(time, fastest.get(name, math.inf))
-    if table.keys() == allowed(problem).keys() and problem.workspace_limit >= WORKSPACE_LIMIT:
+    # What needs more than the usual limit would be of no use to who asks for no other, and stand in the way.
+    usual = problem.workspace_limit >= WORKSPACE_LIMIT >= best.workspace_nbytes
+    if table.keys() == allowed(problem).keys() and usual:
         wisdom.remember(
             problem, threads, effort=effort, algorithm=best.algorithm.name, settings=best.settings._asdict(),
             seconds=seconds, measured=fastest,

@@ -110,8 +110,8 @@ class _Memory:
     def all(self) -> dict[Key, Record]:
         with self.lock:
             if not self.loaded:
-                self.loaded = True
                 self.merge(_read_if_there(default_path()))
+                self.loaded = True  # not before it is: to be interrupted here loses nothing
             return self.records
 
     def merge(self, records: Iterable[Record]) -> None:

@@ -169,6 +169,9 @@ def test_activation(value: Any, expected: tuple[float, float] | None) -> None:
         (("clip", 0), TypeError, r"activation: the bounds must be real numbers, got \('clip', 0\)"),
         (("clip", "0", 1), TypeError, "activation: the bounds must be real numbers"),
         (("clip", False, 1), TypeError, "activation: the bounds must be real numbers"),
+        (("clip", np.False_, 1), TypeError, "activation: the bounds must be real numbers"),
+        (("clip", 0, np.complex64(1)), TypeError, "activation: the bounds must be real numbers"),
+        (("clip", 0, 10**400), ValueError, "activation: expected bounds that float64 can hold"),
         (0, TypeError, "activation: expected None, .* got 0"),
     ],
 )

@@ -127,6 +127,21 @@ def test_input_that_does_not_suit_a_layer(image: Array, error: type[Exception], 
         nc.Conv2d(W)(image)
 
 
+@pytest.mark.parametrize("groups", [np.uint8(64), np.array(64)])
+def test_groups_of_a_layer_are_counted_in_python(groups: Any) -> None:
+    """64 groups of 4 channels are 256, which eight bits do not hold."""
+    layer = nc.Conv2d(ones(64, 4, 3, 3), groups=groups)
+    assert repr(layer).endswith("groups=64)")
+    np.testing.assert_array_equal(layer(ones(1, 256, 3, 3)), np.full((1, 64, 1, 1), 36))
+
+
+def test_refused_once() -> None:
+    """The error is not one that came while another was handled."""
+    with pytest.raises(ValueError, match="stride") as refused:
+        nc.conv2d(X, W, stride=0)
+    assert refused.value.__context__ is None
+
+
 def test_channels_of_a_layer_s_groups() -> None:
     layer = nc.Conv2d(W, groups=2)
     for channels in (4, 9):
@@ -234,10 +249,29 @@ def test_out_overlaps_an_operand_that_is_copied(call: str, copied: str, shared: 
     np.testing.assert_array_equal(array, before)
 
 
-def test_out_overlaps_itself() -> None:
-    out = np.lib.stride_tricks.as_strided(ones(16), (1, 6, 4, 4), (64, 0, 16, 4))
-    with pytest.raises(ValueError, match=r"out: expected elements of their own .* \(64, 0, 16, 4\) for shape"):
-        nc.conv2d(X, W, out=out)
+def strided_alike(*strides: int) -> Array:
+    """An array of the result's shape in whatever memory that needs."""
+    return np.lib.stride_tricks.as_strided(ones(1000), (1, 6, 4, 4), strides)
+
+
+@pytest.mark.parametrize("strides", [(64, 0, 16, 4), (64, 64, 8, 4), (64, 48, 16, 4), (64, 64, 16, 2), (64, 4, 24, 16)])
+def test_out_overlaps_itself(strides: tuple[int, ...]) -> None:
+    wanted = rf"out: expected elements of their own memory, got strides {re.escape(str(strides))} for shape"
+    with pytest.raises(ValueError, match=wanted):
+        nc.conv2d(X, W, out=strided_alike(*strides))
+
+
+@pytest.mark.parametrize(
+    "strides", [(0, 64, 16, 4), (64, 4, 24, 96), (64, 8, 52, 208), (64, 88, 8, 20), (0, 24, 28, 144)]
+)
+def test_out_of_strides_that_keep_elements_apart(strides: tuple[int, ...]) -> None:
+    """In any order of axes, with gaps, and one axis' elements between another's."""
+    out = strided_alike(*strides)
+    assert nc.conv2d(X, W, out=out) is out
+    np.testing.assert_array_equal(out, nc.conv2d(X, W))
+
+
+def test_out_that_repeats_an_axis_of_one() -> None:
     one_channel = np.lib.stride_tricks.as_strided(ones(16), (1, 1, 4, 4), (64, 0, 16, 4))
     assert nc.conv2d(X, W[:1], out=one_channel) is one_channel
 

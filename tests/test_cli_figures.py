@@ -15,10 +15,12 @@ from numbaconv.algorithms import ALGORITHMS
 from numbaconv.cli.plan import plan_report
 from numbaconv.machine import Machine, this_machine
 from numbaconv.networks import Layer, load, with_options
-from numbaconv.planner import allowed, fitting, plan_problem
+from numbaconv.planner import allowed, fitting, impossible, plan_problem
 from numbaconv.problem import ConvProblem
 
 DENSE, DEPTHWISE = "mb1ic8ih10oc8kh3ph1", "g8mb1ic8ih10oc8kh3ph1"
+#: A weight that is laid out in the call takes more than the usual limit of workspace.
+MANY_WEIGHTS = "mb1ic1024ih1oc9216kh1"
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,8 @@ def results() -> dict[str, Result]:
         "bench --json": ["bench", DENSE, DEPTHWISE, "--json", "--threads", "1"],
         "verify": ["verify", DENSE, DEPTHWISE, "--dtype", "float64"],
         "verify --json": ["verify", DENSE, "--json", "--batch", "2", "--seed", "3"],
+        "bench changing": ["bench", MANY_WEIGHTS, "--changing-weight", "--json"],
+        "verify changing": ["verify", MANY_WEIGHTS, "--changing-weight", "--json"],
         "info": ["info"],
         "info --json": ["info", "--json"],
     }
@@ -141,6 +145,15 @@ def test_bench_times_every_algorithm_that_applies(results: dict[str, Result]) ->
             assert row["seconds"] <= row["upper_quartile_seconds"]
             assert row["gflops"] == pytest.approx(problem.flops / row["seconds"] / 1e9)
             assert row["percent_of_peak"] == pytest.approx(100 * row["gflops"] / report["peak_gflops"])
+
+
+def test_what_needs_too_much_workspace_is_left_out_and_said(results: dict[str, Result]) -> None:
+    [layer] = results["bench changing"].json["layers"]
+    reasons = layer["not_applicable"]
+    assert reasons.keys() == impossible(ConvProblem.parse(MANY_WEIGHTS)).keys()
+    assert re.fullmatch(r"it needs \d{8} bytes of workspace", reasons["direct"])
+    for rows in (layer["algorithms"], results["verify changing"].json["checks"]):
+        assert {row["algorithm"] for row in rows} == ALGORITHMS.keys() - reasons.keys()
 
 
 def test_bench_table(results: dict[str, Result]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from numbaconv.cli.common import short
 from numbaconv.problem import ConvProblem, parse_named
 
 
@@ -45,7 +46,7 @@ def problems(draw: st.DrawFn) -> ConvProblem:
 @settings(max_examples=200, deadline=None)
 def test_round_trip(problem: ConvProblem, shuffler: random.Random) -> None:
     text = str(problem)
-    assert ConvProblem.parse(text) == problem
+    assert ConvProblem.parse(text) == ConvProblem.parse(short(text)) == problem
     tokens = re.findall("[a-z]+[0-9]+", text)
     assert "".join(tokens) == text
     shuffler.shuffle(tokens)

@@ -101,7 +101,13 @@ def test_file_that_holds_no_kernel(array: Array, message: str, tmp_path: Path) -
         find_kernel(tmp_path / "mine.npy")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY\x01\x00", b"PK\x03\x04"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"hello", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4', ",
+        b"\x93NUMPY\x01\x00\x35\x00{'descr': (), 'fortran_order': False, 'shape': (1, 1)}",
+    ],
+)  # fmt: skip
 def test_file_of_another_format(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "mine.npy").write_bytes(content)
     with pytest.raises(ValueError, match="kernel: expected a two-dimensional array of finite numbers in"):

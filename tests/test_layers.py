@@ -28,6 +28,16 @@ def expected(x: Array, w: Array = W, bias: Array | None = BIAS, pad: int = 0) ->
     return y.astype(x.dtype)
 
 
+def test_an_algorithm_of_images_in_a_volume_of_one() -> None:
+    w, x = integers((6, 4, 1, 3, 3), "float64", 1), integers((1, 4, 1, 8, 8), "float64")
+    layer = nc.Conv3d(w, algorithm="winograd")
+    np.testing.assert_allclose(layer(x), expected(x, w, None), atol=1e-9)
+    with pytest.raises(ValueError, match=r"winograd does not apply to .*id2.*: it is for two spatial axes"):
+        layer(np.concatenate([x, x], axis=2))
+    with pytest.raises(ValueError, match=r"strassen does not apply to .*: it is for kernels of 1 x 1"):
+        nc.Conv3d(w, algorithm="strassen")
+
+
 @pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "reference"])
 @pytest.mark.parametrize("axes", LAYERS)
 def test_every_number_of_axes(axes: int, algorithm: str) -> None:

@@ -99,6 +99,8 @@ def test_file_of_a_user(tmp_path: Path) -> None:
     body, head = ConvProblem.parse("mb1ic4ih8oc4kh3ph1"), ConvProblem.parse("mb1ic4ih8oc8kh1")
     expected = [Layer("a", body, 2 + 2 * 5), Layer("b#1", head, 3 + 1)]
     assert load(path) == load(str(path)) == expected
+    path.write_text(path.read_text(), encoding="utf-8-sig")  # as some editors begin a file
+    assert load(path) == expected
 
 
 def test_descriptor_as_source() -> None:

@@ -61,6 +61,30 @@ def test_remembered_at_once_on_disk(user_file: Path) -> None:
     assert python("print(wisdom.records())") == repr([RECORD])
 
 
+def test_reading_that_is_interrupted_begins_again(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: Path) -> list[Record]:
+        raise KeyboardInterrupt
+
+    wisdom.keep(RECORD)
+    monkeypatch.setattr(wisdom, "_memory", wisdom._Memory())
+    with monkeypatch.context() as patch:
+        patch.setattr(wisdom, "_read_if_there", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            wisdom.records()
+    assert wisdom.records() == [RECORD]
+
+
+def test_a_plan_beyond_the_usual_workspace_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody who asks for no more could use it, and it would be in the way of what is measured for them."""
+    given: dict[str, Any] = {"padding": 1, "algorithm": "auto", "effort": "measure", "workspace_limit": 64 << 20}
+    with monkeypatch.context() as patch:
+        patch.setattr("numbaconv.planner.WORKSPACE_LIMIT", 0)
+        assert nc.plan((1, 32, 8, 8), (32, 32, 3, 3), **given).workspace_nbytes > 0
+        assert wisdom.records() == []
+    nc.plan((1, 32, 8, 8), (32, 32, 3, 3), **given)
+    assert len(wisdom.records()) == 1
+
+
 def test_what_is_remembered_of_a_problem_is_found_again(user_file: Path) -> None:
     """Under the fields that the file has, too."""
     problem = ConvProblem.parse("mb1ic4ih8oc4kh3", dtype="float64", constant_weight=True, accuracy="strict")

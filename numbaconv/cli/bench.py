@@ -33,7 +33,7 @@ from numbaconv.measure import timings_of
 from numbaconv.networks import Layer
 from numbaconv.peak import measured_peak
 from numbaconv.plan import Plan, format_seconds
-from numbaconv.planner import allowed, plan_problem
+from numbaconv.planner import impossible, plan_problem
 from numbaconv.timing import Timing
 from numbaconv.wisdom import check_effort
 
@@ -51,7 +51,7 @@ def bench(
     constant_weight: ConstantWeight = True,
     as_json: AsJson = False,
 ) -> None:
-    """Time every algorithm that applies, in turn, with the settings that the planner would give it.
+    """Time every algorithm that has a plan, in turn, with the settings that the planner would give it.
 
     Those are the cost model's favourites, or wisdom's for the algorithm that it recommends. Nothing is kept as wisdom.
 
@@ -66,11 +66,12 @@ def bench(
         found = []
         for layer in layers:
             progress.begin(title(layer))
-            plans = [plan_problem(layer.problem, effort=effort, algorithm=name) for name in allowed(layer.problem)]
-            timed = timings_of(plans)
+            reasons = impossible(layer.problem)
+            possible = (name for name in ALGORITHMS if name not in reasons)
+            timed = timings_of([plan_problem(layer.problem, effort=effort, algorithm=name) for name in possible])
             best, timing = min(timed, key=lambda pair: pair[1].median)
             progress.finish(f"{best.algorithm.name} {format_seconds(timing.median)}")
-            found.append((layer, timed))
+            found.append((layer, timed, reasons))
     report = {
         "machine": this_machine().name,
         "dtype": layers[0].problem.dtype,
@@ -78,7 +79,7 @@ def bench(
         "accuracy": layers[0].problem.accuracy,
         "constant_weight": constant_weight,
         "peak_gflops": peak / 1e9,
-        "layers": [_layer_report(layer, timed, peak) for layer, timed in found],
+        "layers": [_layer_report(*measured, peak) for measured in found],
     }
     if as_json:
         print_json(report)
@@ -86,8 +87,9 @@ def bench(
         _print_report(report)
 
 
-def _layer_report(layer: Layer, timed: list[tuple[Plan, Timing]], peak: float) -> dict[str, Any]:
-    reasons = {name: row.applicable(layer.problem) for name, row in ALGORITHMS.items()}
+def _layer_report(
+    layer: Layer, timed: list[tuple[Plan, Timing]], reasons: dict[str, str], peak: float
+) -> dict[str, Any]:
     return {
         "name": layer.name,
         "descriptor": str(layer.problem),
@@ -104,7 +106,7 @@ def _layer_report(layer: Layer, timed: list[tuple[Plan, Timing]], peak: float) -
             }
             for plan, timing in timed
         ],
-        "not_applicable": {name: reason for name, reason in reasons.items() if reason is not None},
+        "not_applicable": reasons,
     }
 
 

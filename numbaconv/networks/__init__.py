@@ -115,7 +115,7 @@ def with_options(
 
 def _read(path: Path, accuracy: str) -> list[Layer]:
     layers = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, text in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         line = _COMMENT.sub("", text).strip()
         if not line:
             continue
