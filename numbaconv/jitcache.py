@@ -21,7 +21,7 @@ from typing import Any
 import llvmlite
 import numba
 import platformdirs
-from numba.core import registry
+from numba.core import config, registry
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
@@ -58,11 +58,13 @@ _SOURCES_DIGEST = hashlib.sha256(_sources()).digest()
 
 @functools.cache
 def kernel_fingerprint() -> str:
-    """Hash of all that decides what a kernel compiles to: its sources, Numba, LLVM, Python and the target CPU."""
+    """Hash of all that decides what a kernel compiles to: its sources, Numba and its options, LLVM, Python, the CPU."""
     digest = hashlib.sha256(_SOURCES_DIGEST)
     versions = (numba.__version__, llvmlite.__version__, platform.python_version())
     target = registry.cpu_target.target_context.codegen().magic_tuple()
-    digest.update(repr((versions, target)).encode())
+    optimisation = (repr(config.OPT), config.LOOP_VECTORIZE, config.SLP_VECTORIZE)
+    options = (*optimisation, config.BOUNDSCHECK, config.DEBUGINFO_DEFAULT)
+    digest.update(repr((versions, target, options)).encode())
     return digest.hexdigest()[:16]
 
 

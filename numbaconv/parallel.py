@@ -92,8 +92,8 @@ def _after_fork_in_child() -> None:
     global _forked_with_layer, _entry_lock, _team
     _entry_lock = threading.Lock()
     _team = Team()
-    if threading_layer.cache_info().currsize:
-        _forked_with_layer = threading_layer()
+    if numba_parallel._is_initialized:  # by us, or by parallel loops that are the user's own
+        _forked_with_layer = str(numba.threading_layer())
 
 
 if hasattr(os, "register_at_fork"):

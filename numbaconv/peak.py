@@ -19,7 +19,7 @@ from numbaconv.workspace import aligned_empty
 #: By the number of registers, a tile that neither spills nor waits: it has 1.5 times the sums, and more, that 4 cycles
 #: and 2 ports need, and as few loads beside them as may be. By 6 x 2 the peak of Intel Ice Lake was a fifth too low.
 _TILES = {16: (4, 3), 32: (6, 4)}
-#: Length of the sums, and of them a task: operands of 18 KiB at most, a task of some 50 microseconds.
+#: Length of the sums, and of them a task: operands of 19 KiB at most, a task of 0.1 to 0.5 ms.
 _KC = 64
 _SUMS = 1024
 

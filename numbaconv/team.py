@@ -235,10 +235,8 @@ class Team:
         if not self._leading.acquire(blocking=False):
             return False
         try:
-            while len(self._workers) + 1 < len(workspaces):
-                worker = len(self._workers) + 1
-                name = f"numbaconv-{worker}"
-                self._start(threading.Thread(target=_serve, args=(self._state, worker), name=name, daemon=True))
+            while len(self._workers) + 1 < len(workspaces) and self._start(len(self._workers) + 1):
+                pass
             if len(self._counters) < len(workspaces) * WORDS_APART:
                 self._counters = np.zeros(len(workspaces) * WORDS_APART, np.int64)
             _lead(self._state, self._counters, address, tasks, x, w, bias, y, workspaces, geometry)
@@ -246,16 +244,22 @@ class Team:
             self._leading.release()
         return True
 
-    def _start(self, thread: threading.Thread) -> None:
+    def _start(self, worker: int) -> bool:
+        """Start a worker, if there may be another thread: others, if only the leader, do the work of those missing."""
+        name = f"numbaconv-{worker}"
+        thread = threading.Thread(target=_serve, args=(self._state, worker), name=name, daemon=True)
         try:
             thread.start()
             self._workers.append(thread)
+        except RuntimeError:
+            return False
         except BaseException:
             # Interrupted, it may run all the same, or soon: then two would be one worker. So the next call has others.
             self.dismiss()
             _wake(self._state)
             self._form()
             raise
+        return True
 
     def dismiss(self) -> None:
         """End the workers, which must not run compiled code while the interpreter takes itself apart."""

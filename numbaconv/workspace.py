@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from bisect import bisect_left
+from bisect import bisect_left, insort_left
+from operator import attrgetter
 
 import numpy as np
 
@@ -54,6 +55,9 @@ class Block:
         return found
 
 
+_nbytes = attrgetter("nbytes")
+
+
 class _Slot(threading.local):
     """The small block that a Python thread used last."""
 
@@ -78,9 +82,8 @@ class WorkspacePool:
             self._own.block = None
             return own
         with self._lock:
-            i = bisect_left(self._sizes, nbytes)
-            if i < len(self._sizes):
-                self._kept -= self._sizes.pop(i)
+            i = bisect_left(self._free, nbytes, key=_nbytes)
+            if i < len(self._free):
                 return self._free.pop(i)
         return Block(max(nbytes, _SMALL))
 
@@ -93,20 +96,14 @@ class WorkspacePool:
         if size > self.limit:
             return
         with self._lock:
-            i = bisect_left(self._sizes, size)
-            self._sizes.insert(i, size)
-            self._free.insert(i, block)
-            self._kept += size
-            while self._kept > self.limit:
-                self._kept -= self._sizes.pop(0)
+            insort_left(self._free, block, key=_nbytes)
+            while sum(map(_nbytes, self._free)) > self.limit:
                 del self._free[0]
 
     def clear(self) -> None:
         """Let go of every block, and of a lock that another thread may have held when this process was forked."""
         self._own = _Slot()
         self._free: list[Block] = []  # the smallest first
-        self._sizes: list[int] = []
-        self._kept = 0
         self._lock = threading.Lock()
 
 

@@ -136,3 +136,17 @@ def test_kernels_of_several_processes_do_not_mix(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBACONV_CACHE_DIR": str(tmp_path)}
     for arguments in (["compile", "8x3"], ["compile", "12x2"], ["compile", "6x4"], ["run", "12x2", "6x4", "8x3"]):
         subprocess.run([sys.executable, "-c", _ONE_TILE, *arguments], check=True, env=environment)
+
+
+def test_key_is_of_numba_s_options() -> None:
+    """Kernels of a process that does not optimise, or checks bounds, are not those of others."""
+    program = "from numbaconv.jitcache import kernel_fingerprint\nprint(kernel_fingerprint())"
+    options = ("OPT=3", "OPT=0", "OPT=max", "BOUNDSCHECK=1", "DEBUGINFO=1")
+    keys = [
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, **dict([f"NUMBA_{option}".split("=")])},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for option in options
+    ]  # fmt: skip
+    assert len(set(keys)) == len(options)

@@ -211,7 +211,7 @@ def test_workspaces_are_given_back_when_a_call_fails(monkeypatch: pytest.MonkeyP
     assert not pool._free
 
 
-#: Computes in a thread, in two at once, in a forked child, in two threads of it, and in the parent again.
+#: Computes by the team, by Numba's layer as if it were taken, in two threads at once, and so in a forked child, too.
 FORKING = """
 import os, sys, threading
 import numpy as np
@@ -224,22 +224,26 @@ y = convolve(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1))
 wrong = []
 
 def compute():
-    for _ in range(50):
-        if not np.array_equal(nc.conv2d(x, w), y):
-            wrong.append(threading.current_thread().name)
+    try:
+        for _ in range(50):
+            if not np.array_equal(nc.conv2d(x, w), y):
+                wrong.append(threading.current_thread().name)
+    except BaseException as error:
+        wrong.append(error)
 
-def compute_at_once():
+def compute_in_all_ways():
+    compute()
+    with parallel._team._leading:
+        compute()
     workers = [threading.Thread(target=compute) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
 
-compute()
-compute_at_once()
+compute_in_all_ways()
 child = os.fork()
-compute()
-compute_at_once()
+compute_in_all_ways()
 if not child:
     sys.stdout.flush()
     os._exit(bool(wrong))
@@ -271,7 +275,41 @@ def test_forks_and_threads_with_every_layer(layer: str) -> None:
     assert python(FORKING, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2") == f"{layer} [] 0"
 
 
-#: Calls with the workers awake, then asleep, then at once from two threads; the last call ends just before the process.
+#: Forks a process that has run parallel loops of its own, and convolved by the team alone.
+FORKING_A_USERS_LAYER = """
+import os, sys
+import numba
+import numpy as np
+import numbaconv as nc
+from numbaconv import parallel
+
+@numba.njit(parallel=True)
+def total(values):
+    result = 0.0
+    for i in numba.prange(values.size):
+        result += values[i]
+    return result
+
+total(np.ones(10))
+x, w = np.ones((2, 4, 14, 14)), np.ones((8, 4, 3, 2))
+nc.conv2d(x, w)
+child = os.fork()
+with parallel._team._leading:
+    right = (nc.conv2d(x, w) == 24).all()
+if not child:
+    os._exit(not right)
+_, status = os.waitpid(child, 0)
+print(numba.threading_layer(), right, status)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_forks_where_the_user_started_the_layer(layer: str) -> None:
+    assert python(FORKING_A_USERS_LAYER, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2") == f"{layer} True 0"
+
+
+#: Calls with the workers awake, and then asleep; the last call ends just before the process.
 RESTING = """
 import threading, time
 import numpy as np
@@ -300,6 +338,7 @@ def test_a_call_that_finds_the_team_taken_runs_by_numbas_layer() -> None:
         np.testing.assert_array_equal(nc.conv2d(x, w, padding=1), y)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a team is made of POSIX threads")
 def test_a_dismissed_team_leaves_the_work_to_its_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     team = Team()
     monkeypatch.setattr(parallel, "_team", team)
@@ -311,6 +350,26 @@ def test_a_dismissed_team_leaves_the_work_to_its_leader(monkeypatch: pytest.Monk
         team.dismiss()
     assert workers or MOST == 1
     assert not [worker for worker in workers if worker.is_alive()]
+
+
+@pytest.mark.skipif(MOST == 1 or os.name != "posix", reason="there is no worker to start")
+def test_a_team_that_gets_no_thread_is_its_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a container allows fewer threads than there are cores; workers that there are stay."""
+    team = Team()
+    monkeypatch.setattr(parallel, "_team", team)
+    x, w, y = case(6)
+    nc.set_num_threads(2)
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        np.testing.assert_array_equal(nc.conv2d(x, w, padding=1), y)
+        assert team._workers == []
+    np.testing.assert_array_equal(nc.conv2d(x, w, padding=1), y)
+    assert len(team._workers) == 1
+    team.dismiss()
 
 
 @pytest.mark.skipif(MOST == 1 or os.name != "posix", reason="there is no worker to start")
