@@ -203,7 +203,10 @@ def tiles_in_blocks(length: int, block: int, tile: int) -> int:
 
 
 def even_block(length: int, most: int, multiple: int = 1) -> int:
-    """Size of the blocks that cut ``length`` into as few equal ones as ``most`` allows, a multiple or all of it."""
+    """Size of the blocks that cut ``length`` into as few equal ones as ``most`` allows, a multiple or all of it.
+
+    No shorter than ``multiple`` where ``most`` is, unless that is all.
+    """
     if length <= most:
         return length
     pieces = ceil_div(length, max(multiple, most))

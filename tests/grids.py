@@ -45,6 +45,9 @@ _DESCRIPTORS = (
     # dilation, with and without strides
     "mb1ic20ih12iw23oc6oh12ow19kh3kw3ph3pw2dh2dw3",
     "mb1ic4ih15oc5oh8kh3sh2ph2dh1",
+    # dilation that spans more rows, and more columns, than are unrolled
+    "g2mb1ic2ih5oc4oh5kh3ph300dh299",
+    "g2mb1ic2iw5oc2ow5kw3pw40000dw39999",
     # phases of strides, alone and along one axis, with dilation, and groups of uneven kernels
     "mb1ic20ih11iw14oc18oh6ow7kh3kw3sh2sw2ph1pw1",
     "g2mb2ic36ih9iw12oc20oh5ow6kh5kw4sh2sw2ph2pw1",
@@ -65,6 +68,8 @@ _DESCRIPTORS = (
     "g3mb1ic3ih8iw29oc3oh4ow7kh3kw3sh2sw4ph1pw1dh0dw2",
     "mb1ic1ih5iw1000oc1oh5ow1000kh7kw9ph3pw4",
     "mb1ic1iw4099oc2ow4099kw5pw2",
+    # a narrow image and a deep kernel, whose rows are sums of their own
+    "g2mb1ic2id7ih10iw10oc2od2oh1ow1kd6kh10kw10pd0ph0pw0",
     # input channels that are cut into blocks, at a distance of kibibytes, which the staged block widens
     "mb1ic300ih6oc20oh6kh3ph1",
     "mb1ic256ih3iw8oc33oh3ow8kh3kw3ph1pw1",

@@ -24,6 +24,7 @@ from numbaconv.geometry import ceil_div
 from numbaconv.machine import Machine, this_machine
 from numbaconv.plan import Plan
 from numbaconv.problem import ConvProblem
+from numbaconv.verify import verify_plan
 from numbaconv.workspace import Block
 
 
@@ -226,6 +227,14 @@ def test_outputs_written_past_the_caches(
         np.testing.assert_array_equal(y.array[:offset], nan)
         np.testing.assert_array_equal(y.array[offset:], expected.ravel())
         y.check()
+
+
+def test_no_block_makes_a_sum_too_long() -> None:
+    """Of 18432 products in one run; a search or foreign wisdom must not bring that about."""
+    problem = ConvProblem.parse("mb1ic2048ih7oc32kh3ph1", accuracy="strict")
+    for settings in ALGORITHMS["direct"].candidates(problem, this_machine(), 1):
+        verdict = verify_plan(make_plan(problem, "direct", settings._replace(block_c=2048), this_machine()))
+        assert verdict.ok, (settings, verdict)
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])

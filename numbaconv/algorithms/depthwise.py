@@ -27,7 +27,7 @@ from numbaconv.machine import Machine
 from numbaconv.padding import Pair
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.correlate import MOST_SPLATS, MOST_STRIDE, correlate, shuffle_count, weights_order
+from numbaconv.simd.correlate import MOST_SPAN, MOST_SPLATS, MOST_STRIDE, correlate, shuffle_count, weights_order
 from numbaconv.simd.tile import add, add_to_rows, clip, zeros
 from numbaconv.simd.tile_memory import TO_WRITE, fence, prefetch_rows, store_part, store_tile, stream_tile
 from numbaconv.workspace import LINE
@@ -61,6 +61,8 @@ _STAGED_FAR = 4
 _STREAMED_BYTES, _STREAMED_TILES = 16 << 20, 14
 #: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
 _MOST_UNROLLED = 121
+#: Rows of the image that those of a kernel that is unrolled whole may span: code grows with them.
+_MOST_ROWS = 256
 #: Taps in one run: of more, each row is a sum of its own, and the error does not grow with the kernel.
 _MOST_SUMMED = 512
 
@@ -68,7 +70,7 @@ _MOST_SUMMED = 512
 class Settings(NamedTuple):
     """Tile of ``mr`` rows by ``nv`` vectors of ``parts`` channels each; blocks of groups, rows and columns.
 
-    Pixels are asked for ``ahead`` tiles before their own, or not at all.
+    Pixels are asked for ``ahead`` tiles before their own, or not at all; where they are staged, an image ahead.
     """
 
     mr: int
@@ -188,16 +190,17 @@ def _kernel(
 def _unrolled(problem: ConvProblem) -> tuple[Pair, Pair]:
     """Rows and columns of the kernel that are unrolled, and their dilations."""
     _, R, S = problem.kernel_size
-    if R * S <= _MOST_UNROLLED:
+    _, high, wide = problem.kernel_extent
+    if R * S <= _MOST_UNROLLED and high <= _MOST_ROWS and wide <= MOST_SPAN:
         return (R, S), problem.dilation[1:]
-    if S <= _MOST_UNROLLED:
+    if S <= _MOST_UNROLLED and wide <= MOST_SPAN:
         return (1, S), (1, problem.dilation[2])
     return (1, 1), (1, 1)
 
 
-def _seen_columns(nr: int, lanes: int, S: int, sw: int, dw: int) -> int:
-    """Columns, from the first on, to the end of the last vector that may be loaded for a row of a tile."""
-    return (nr - 1) * sw + (S - 1) * dw + lanes + sw
+def _is_unrolled(problem: ConvProblem) -> bool:
+    """Whether that is all of a plane's."""
+    return _unrolled(problem)[0] == problem.kernel_size[1:]
 
 
 def _whole(problem: ConvProblem, nv: int, parts: int, lanes: int) -> int:
@@ -208,8 +211,8 @@ def _whole(problem: ConvProblem, nv: int, parts: int, lanes: int) -> int:
     (_, _, W), (_, _, Q) = spatial(problem)
     width = 1 << (max(W, lanes // parts) - 1).bit_length()
     fits = nv == 1 and Q <= lanes // parts and width <= 2 * lanes
-    unrolled = _unrolled(problem)[0] == problem.kernel_size[1:]
-    return width if fits and unrolled and not masks_are_dear(lanes, problem.dtype) else 0
+    fits = fits and _is_unrolled(problem) and prod(problem.kernel_size) <= _MOST_SUMMED
+    return width if fits and not masks_are_dear(lanes, problem.dtype) else 0
 
 
 def _overlapped(problem: ConvProblem, lanes: int) -> bool:
@@ -224,7 +227,8 @@ def _overlapped(problem: ConvProblem, lanes: int) -> bool:
     together = problem.in_size[2] * ITEM_SIZE[problem.dtype] % 4096 == 0
     small = R * S <= MOST_SPLATS or (max(R, S) <= MOST_SPLATS and not together)
     short = spatial(problem)[1][2] <= _MOST_COLUMNS  # every tile of a row has masks
-    return lanes * ITEM_SIZE[problem.dtype] == 32 and one_plane and small and sw <= 2 and short
+    fits = one_plane and small and short and _is_unrolled(problem)
+    return lanes * ITEM_SIZE[problem.dtype] == 32 and fits and sw <= 2
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
@@ -329,13 +333,13 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
             ahead = _AHEAD if pixels >= machine.l3 // _STAGED_FAR else 0
             block_q = even_block(Q, STAGED_COLUMNS, nv * lanes)
             most_rows, least = _staged_rows(problem, block_q, machine), _LEAST_STAGED
-        block_p = even_block(P, max(mr, most_rows), mr)
+        block_p = even_block(P, most_rows, mr)
         columns = problem.batch * problem.groups * O * ceil_div(Q, block_q)
         while columns * ceil_div(P, block_p) < 4 * threads and block_p > 2 * mr:
             block_p = ceil_div(ceil_div(block_p, 2), mr) * mr
         tasks = columns * ceil_div(P, block_p)
         outputs = block_p * block_q * problem.out_channels // problem.groups
-        block_g = even_block(problem.groups, max(1, min(ceil_div(least, outputs), tasks // (4 * threads))))
+        block_g = even_block(problem.groups, min(ceil_div(least, outputs), tasks // (4 * threads)))
         yield Settings(mr, nv, parts, ahead, block_g, block_p, block_q)
 
 
@@ -344,18 +348,19 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
     O, P, Q = spatial(problem)[1]
     lanes = machine.lanes(problem.dtype)
     (_, unrolled_s), (_, dw) = _unrolled(problem)
+    _, sh, sw = problem.stride
     width, pitch = _whole(problem, nv, parts, lanes), 0
-    workspace = width or _seen_columns(nv * lanes, lanes, unrolled_s, problem.stride[2], dw)
+    workspace = width or inputs_seen(nv * lanes, sw, unrolled_s, dw) + lanes + sw - 1
     # Columns of rows that are read whole, or by tiles that overlap, are not cut.
     tasks_p, tasks_q = ceil_div(P, block_p), 1 if width else ceil_div(Q, block_q)
     if _overlapped(problem, lanes):
         workspace = edges_size(problem, mr, nv, lanes)
         block_p = max(block_p, mr)
-        tasks_p, tasks_q = max(min(P, 1), P // block_p), 1
+        tasks_p, tasks_q = max(1, P // block_p), 1
     elif masks_are_dear(lanes, problem.dtype):
         planes, pitch = phases_block(problem, block_p, block_q, lanes)
         # Of a block smaller than a tile, a tile sees what is beyond it.
-        workspace = planes * pitch + mr * problem.stride[1] * problem.stride[2] * pitch + nv * lanes
+        workspace = planes * pitch + mr * sh * sw * pitch + nv * lanes
     return Schedule.of(
         problem, workspace,
         tasks_g=ceil_div(problem.groups, block_g), tasks_o=O,

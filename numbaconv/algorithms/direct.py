@@ -89,7 +89,7 @@ class Settings(NamedTuple):
 
 
 class _Staged(NamedTuple):
-    """The staged block: one input plane of it is [rows][columns][pitch]; the steps are those of output pixels."""
+    """The staged block: one input plane of it is [rows][columns][pitch]."""
 
     rows: int
     columns: int
@@ -291,13 +291,14 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     panels = ceil_div(K, nr)
     # Where L2 does not feed a tile, the panel stays in L1: on AMD Zen 3 512 to 2048 channels at 7 x 7 took 1.65 ms, and
     # 1.17 so. Staged pixels are longer in a line.
-    in_l2 = fed_by_l2(mr, nv, machine) or not _in_place(problem, mr)
+    in_place = _in_place(problem, mr)
+    in_l2 = fed_by_l2(mr, nv, machine) or not in_place
     panel_rows = min((machine.l2 if in_l2 else machine.l1) // 4 // (nr * size), MOST_SUMMED // 2)
     block_c = even_block(C, panel_rows // prod(problem.kernel_size), lanes)
     # 16 tiles of pixels use a panel of weights between two loads of it from L2 or L3. In place they may fill L2: on AMD
     # Zen 3 2048 to 512 channels at 7 x 7 took 1.28 ms in two blocks, each of which loads all weights, and 1.18 in one.
     pixel_bytes = problem.kernel_size[0] * _pitch(problem) * size
-    most = max(mr, min(16 * mr, (machine.l2 if _in_place(problem, mr) else machine.l2 * 3 // 4) // pixel_bytes))
+    most = max(mr, min(16 * mr, (machine.l2 if in_place else machine.l2 * 3 // 4) // pixel_bytes))
     block_q = even_block(Q, most, mr)
     panel_bytes = C * prod(problem.kernel_size) * nr * size
 
@@ -307,7 +308,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     # Each pixel is read once for a panel, so that a staged block may well be larger than L2. But if half of it stays
     # there, beside a panel, it is better halved: 512 channels at 7 x 7 with stride 2 took 1.05 ms so, and 1.00.
     most_bytes = min(2 * machine.l2, problem.workspace_limit // threads // 2)
-    block_p = even_block(P, max(1, 128 * mr // block_q))
+    block_p = even_block(P, 128 * mr // block_q)
     while block_p > 1 and staged_bytes(block_p) > most_bytes:
         block_p = ceil_div(block_p, 2)
     if panels > _FEW_PANELS and staged_bytes(block_p) > machine.l2 - panel_bytes >= staged_bytes(ceil_div(block_p, 2)):
@@ -317,9 +318,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     panel_cycles = panel_bytes / STREAM_BYTES
     # A row of a block stages so many cycles' worth of pixels, roughly; the rows of a kernel come on top.
     (T, R, _), (_, sh, sw) = problem.kernel_size, problem.stride
-    row_cycles = MOVED * C * T * (1 if R == 1 else sh) * sw
-    if _in_place(problem, mr):
-        row_cycles = 0.0
+    row_cycles = 0.0 if in_place else MOVED * C * T * (1 if R == 1 else sh) * sw
     around = (R - 1) * problem.dilation[1]
 
     def cut(pieces: int, pieces_k: int) -> tuple[float, int, int, int]:
@@ -366,9 +365,16 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     yield from (_blocks(problem, *tile, machine, threads)[1] for tile in best if tile not in tiles)
 
 
+def _block_c(problem: ConvProblem, settings: Settings, machine: Machine) -> int:
+    """Channels summed in one run: those of the settings, be they wisdom, or as many as the error allows."""
+    most = MOST_SUMMED // prod(problem.kernel_size)
+    return min(settings.block_c, max(machine.lanes(problem.dtype), most))
+
+
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
-    mr, nv, block_p, block_q, block_c, block_k = settings
     problem = _seen(problem, machine)
+    mr, nv, block_p, block_q, _, block_k = settings
+    block_c = _block_c(problem, settings, machine)
     O, P, Q = spatial(problem)[1]
     nr = nv * machine.lanes(problem.dtype)
     K = problem.out_channels // problem.groups
@@ -395,12 +401,12 @@ def _summed(problem: ConvProblem, settings: Settings) -> float:
         first = tap * problem.dilation[axis] - problem.padding[axis][0]
         return steps_inside(first, problem.stride[axis], outputs, problem.in_size[axis])
 
-    part = sum(end - begin for begin, end in (inside(1, r, P) for r in range(R))) / (R * max(1, P))
+    part = sum(end - begin for begin, end in (inside(1, r, P) for r in range(R))) / (R * P)
     C = problem.in_channels // problem.groups
     if S > 1 and not _whole_rows(problem.dilation[2], C, settings.block_c, _pitch(problem)):
         tiles = tiles_in_blocks(Q, settings.block_q, settings.mr)
         ends = sum(begin > 0 or end < Q for begin, end in (inside(2, s, Q) for s in range(S)))
-        part *= 1 - ends / (S * max(1, tiles) * settings.mr)
+        part *= 1 - ends / (S * tiles * settings.mr)
     return part
 
 
@@ -416,15 +422,16 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     row_tiles = tiles_in_blocks(Q, block_q, mr)
     tiles = images * P * row_tiles * panels
     blocks = images * ceil_div(P, block_p) * ceil_div(Q, block_q)
-    staged_pixels = 0.0 if _in_place(problem, mr) else _staged_pixels(problem, block_p, block_q, lanes)
+    in_place = _in_place(problem, mr)
+    staged_pixels = 0.0 if in_place else _staged_pixels(problem, block_p, block_q, lanes)
     staged = blocks * ceil_div(panels, block_k) * staged_pixels * C
-    in_parts = _in_place(problem, mr) and not vectors_fill_lines(lanes, problem.dtype)
+    in_parts = in_place and not vectors_fill_lines(lanes, problem.dtype)
     # A staged block that a panel drives out of L2 comes back for the next: on AMD Zen 3 48 to 192 of 512 channels at
     # 7 x 7 with stride 2 took 19 to 27 % more than foretold, and 512, 9 MB of weights, 48 %.
     rows, columns, pitch = _staged(problem, block_p, block_q)
     block = problem.kernel_size[0] * rows * columns * pitch
     panel = block_c * prod(problem.kernel_size) * nv * lanes
-    returns = not _in_place(problem, mr) and (block + panel) * size > machine.l2
+    returns = not in_place and (block + panel) * size > machine.l2
     step = _step_fmas(problem, mr, nv, machine) * (_PARTS_OF_LINES if in_parts else 1.0)
     transposes = (C == 1 or C >= lanes) and (problem.stride[2] <= 2 or problem.kernel_size[2] > 1)
     return Work(
@@ -444,7 +451,8 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
 
 
 def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packing:
-    return panel_packing(_seen(problem, machine), settings.nv, settings.block_c, machine.lanes(problem.dtype))
+    problem = _seen(problem, machine)
+    return panel_packing(problem, settings.nv, _block_c(problem, settings, machine), machine.lanes(problem.dtype))
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:

@@ -1,7 +1,7 @@
 """im2col, pixels in lanes: a matrix product with the expanded input, of which one cache-sized block exists at a time.
 
 Row k of the product is an output channel, column j a pixel of the flattened output (O, P, Q). A task expands blocks
-of ``block_c`` channels into panels of ``nr`` pixels, and multiplies each while it is in L1. Weights are broadcast
+of ``block_c`` channels into panels of ``nr`` pixels, and multiplies each while it is in L1 or L2. Weights are broadcast
 from where they are, [K][C * T * R * S] being the row-major left matrix, so nothing is prepared; results are written
 to NCHW rows as they are. Source: Chellapilla et al., "High Performance Convolutional Neural Networks for Document
 Processing" (2006), for the expansion; Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
@@ -248,10 +248,10 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     C, K = problem.group_channels
     pixels = prod(spatial(problem)[1])
     nr = nv * machine.lanes(problem.dtype)
-    block_c = even_block(C, max(1, _PANEL_ROWS[machine.tiles] // prod(problem.kernel_size)))
+    block_c = even_block(C, _PANEL_ROWS[machine.tiles] // prod(problem.kernel_size))
     images = problem.batch * problem.groups
     wanted, fine = (4 * threads, 8 * threads) if threads > 1 else (1, 1)
-    longest = even_block(pixels, max(nr, min(512, ceil_div(pixels * images, fine))), nr)
+    longest = even_block(pixels, min(512, ceil_div(pixels * images, fine)), nr)
     lengths = [longest] if threads == 1 else [longest, *range(ceil_div(longest, 2 * nr) * nr, longest, nr)]
     block_q = min(lengths, key=lambda length: (round(share(threads, images, (pixels, length)), 3), -length))
     tasks = images * ceil_div(pixels, block_q)

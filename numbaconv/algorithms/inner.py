@@ -128,7 +128,8 @@ def _kernel(mr: int, nr: int, lanes: int, copied: int) -> Dispatcher:
         p0 = p_task * g.block_p
         q0 = q_task * g.block_q
         bq = min(g.block_q, g.Q - q0)
-        pixels = min(g.block_p, g.P - p0) * bq
+        bp = min(g.block_p, g.P - p0)
+        pixels = bp * bq
         k0 = k_task * g.block_k
         bk = min(g.block_k, K - k0)
         pitch = g.pitch
@@ -140,10 +141,9 @@ def _kernel(mr: int, nr: int, lanes: int, copied: int) -> Dispatcher:
             if copied == 0:
                 depth = o * g.stride_d - g.pad_d
                 height = g.H if 0 <= depth < g.D else 0
-                rows = pixels // bq
                 stage(
                     x, plane, start + depth * g.H * g.W, height, g.W, p0 * g.stride_h - g.pad_h, g.stride_h,
-                    q0 * g.stride_w - g.pad_w, g.stride_w, bc, pitch, rows, bq, workspace, 0,
+                    q0 * g.stride_w - g.pad_w, g.stride_w, bc, pitch, bp, bq, workspace, 0,
                 )  # fmt: skip
             else:
                 expand(x, geometry, start, o, p0, q0, pixels, bc, workspace, pitch)
@@ -196,10 +196,10 @@ def _blocks(problem: ConvProblem, mr: int, nr: int, machine: Machine, threads: i
     C, K = problem.group_channels
     O, P, Q = spatial(problem)[1]
     taps = prod(problem.kernel_size)
-    block_c = even_block(C, max(1, machine.l1 // 4 // (nr * size * taps)), 2 * lanes)
+    block_c = even_block(C, machine.l1 // 4 // (nr * size * taps), 2 * lanes)
     most = max(mr, min(machine.l2, problem.workspace_limit // threads) // 2 // (block_c * taps * size))
     block_q = even_block(Q, most, mr)
-    block_p = even_block(P, max(1, most // Q)) if block_q == Q else 1
+    block_p = even_block(P, most // Q) if block_q == Q else 1
     images = max(1, problem.batch) * problem.groups * O
     panels = ceil_div(K, nr)
     sums = TILE_OVERHEAD + mr * nr * lanes * MOVED

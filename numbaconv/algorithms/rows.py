@@ -33,7 +33,7 @@ from numbaconv.geometry import (
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
-from numbaconv.simd.correlate import MOST_STRIDE, add_row, add_row_staged, shuffle_count
+from numbaconv.simd.correlate import MOST_SPAN, MOST_STRIDE, add_row, add_row_staged, shuffle_count
 from numbaconv.simd.tile import add_to_rows, clip, zeros
 from numbaconv.simd.tile_memory import store_part, store_tile
 
@@ -144,6 +144,8 @@ def applicable(problem: ConvProblem) -> str | None:
     if taps > _MOST_TAPS or stride > MOST_STRIDE:
         most = f"kernels of up to {_MOST_TAPS} columns and strides up to {MOST_STRIDE}"
         return f"it is for {most}, and here they are {taps} and {stride}"
+    if problem.kernel_extent[2] > MOST_SPAN:
+        return f"it is for kernels that span up to {MOST_SPAN} columns, and here they are {problem.kernel_extent[2]}"
     return too_long(prod(problem.weight_shape[1:]))
 
 
@@ -178,12 +180,12 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     images = max(1, problem.batch) * problem.groups * O
     wanted = 4 * threads if threads > 1 else 1
     for mr, nv in tiles[:_MOST_CANDIDATES]:
-        most_rows, block_q = max(1, ceil_div(P * images, wanted)), max(1, Q)
+        most_rows, block_q = ceil_div(P * images, wanted), Q
         if masks_are_dear(lanes, problem.dtype):
             most = machine.l2 // 2 // ITEM_SIZE[problem.dtype]
             planes, more = (phases_block(problem, block_p, 1, lanes)[0] for block_p in (1, 2))
-            block_q = even_block(max(1, Q), max(nv * lanes, min(STAGED_COLUMNS, most // planes)), nv * lanes)
-            most_rows = max(1, min(most_rows, most // (max(1, more - planes) * (block_q + lanes))))
+            block_q = even_block(Q, min(STAGED_COLUMNS, most // planes), nv * lanes)
+            most_rows = min(most_rows, most // (max(1, more - planes) * (block_q + lanes)))
         block_p = even_block(P, most_rows)
         tasks = images * ceil_div(P, block_p) * ceil_div(Q, block_q)
         block_k = min(K, ceil_div(ceil_div(K, mr), ceil_div(wanted, tasks)) * mr)

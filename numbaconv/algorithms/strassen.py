@@ -372,8 +372,8 @@ def _packer(nv: int, lanes: int) -> Dispatcher:
 def applicable(problem: ConvProblem) -> str | None:
     if not is_single_tap(problem):
         return "it is for kernels of 1 x 1 without padding"
-    if problem.in_channels // problem.groups % 2:
-        channels = problem.in_channels // problem.groups
+    channels, _ = problem.group_channels
+    if channels % 2:
         return f"it is for an even number of input channels in each group, and here there are {channels}"
     if problem.accuracy == "strict":
         return NOT_STRICT
@@ -393,7 +393,7 @@ def _cut(problem: ConvProblem, mr: int) -> Cut:
 def _step_fmas(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
     """Vector FMAs of a step of a tile, on average."""
     cut = _cut(problem, mr)
-    short = cut.short / max(1, cut.units)
+    short = cut.short / cut.units
     whole, less = (step_fmas(rows, nv, machine, asks=True) for rows in (mr, mr - 1))
     return (1 - short) * whole + short * less
 
@@ -456,7 +456,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         def by(tile: tuple[int, int]) -> tuple[float, int]:
             mr, nv = tile
             cut = _cut(problem, mr)
-            rows = mr - cut.short / max(1, cut.units)
+            rows = mr - cut.short / cut.units
             return ceil_div(cut.units * images, threads) * rows * ceil_div(K, 2 * nv * lanes) * nv, cut.short
 
         return by
@@ -471,7 +471,7 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
     lanes = machine.lanes(problem.dtype)
     pairs = _cut(problem, mr).units
     panels = ceil_div(problem.out_channels // problem.groups, 2 * nv * lanes)
-    block_q, plane = min(block_q, max(1, pairs)), _plane(problem, mr, lanes)
+    block_q, plane = min(block_q, pairs), _plane(problem, mr, lanes)
     workspace = block_q * (_STEPS * plane + _KEPT * mr * nv * lanes)
     if not is_pointwise(problem):
         workspace += problem.in_channels // problem.groups * _staged_line(block_q, mr, lanes)

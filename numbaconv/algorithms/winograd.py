@@ -201,7 +201,7 @@ def _sum_block(problem: ConvProblem, mh: int, mw: int) -> int:
     return max(_ERRORS, key=lambda length: (_ERRORS[length] <= allowed or problem.dtype == "float64", length))
 
 
-def _errors(problem: ConvProblem, mh: int, mw: int) -> float:
+def _error(problem: ConvProblem, mh: int, mw: int) -> float:
     """In float32, for tiles of mh x mw outputs of weights that are transformed in float64."""
     return _amplification(problem, mh, mw) * _ERRORS[_sum_block(problem, mh, mw)]
 
@@ -209,13 +209,13 @@ def _errors(problem: ConvProblem, mh: int, mw: int) -> float:
 def _is_single(problem: ConvProblem, mh: int, mw: int) -> bool:
     """Whether weights are transformed in float32: such as change, where the accuracy allows it."""
     singles = problem.dtype == "float32" and not problem.constant_weight
-    return singles and _SINGLE_ERROR * _errors(problem, mh, mw) <= ERROR_BOUNDS[problem.accuracy]
+    return singles and _SINGLE_ERROR * _error(problem, mh, mw) <= ERROR_BOUNDS[problem.accuracy]
 
 
 def _error_bound(problem: ConvProblem, mh: int, mw: int) -> float:
     """In float32, for tiles of mh x mw outputs."""
     larger = _SINGLE_ERROR if _is_single(problem, mh, mw) else 1.0
-    return max(ERROR_BOUNDS["strict"], larger * _errors(problem, mh, mw))
+    return max(ERROR_BOUNDS["strict"], larger * _error(problem, mh, mw))
 
 
 def _sides(problem: ConvProblem, axis: int) -> list[int]:
@@ -484,7 +484,7 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
 def _smallest(problem: ConvProblem, mh: int, mw: int, machine: Machine) -> Settings:
     """Blocks of one row of units, with room for any register tile."""
     cut, shapes = _tiling(problem, mh, mw), TILES[machine.tiles]
-    block_q = even_block(cut.across.units, max(1, _MOST_TILES // cut.tiles))
+    block_q = even_block(cut.across.units, _MOST_TILES // cut.tiles)
     return Settings(mh, mw, max(mr for mr, _ in shapes), max(nv for _, nv in shapes), 1, block_q, 1)
 
 
@@ -517,7 +517,7 @@ def _prepared(problem: ConvProblem, mh: int, mw: int, machine: Machine) -> float
     return each * problem.groups * weights
 
 
-def _far(weights: int, problem: ConvProblem, machine: Machine) -> float:
+def _times_from_l3(weights: int, problem: ConvProblem, machine: Machine) -> float:
     """Times as long as from L2 that so many transformed weights take to arrive: beyond it they come from L3.
 
     128 channels at 56 x 56 with stride 2 took a third longer in blocks of 4 tiles, a panel's pixels for as many FMAs as
@@ -545,9 +545,9 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     spare = problem.workspace_limit - (0 if problem.constant_weight else weights * size)
     limit = min(6 * machine.l2, spare // threads) // size
     one, two = (_workspace(problem, smallest._replace(block_p=block_p), machine) for block_p in (1, 2))
-    rows = max(1, cut.down.units)
+    rows = cut.down.units
     most = max(1, min(rows, _MOST_TILES // (block_q * cut.tiles), 1 + (limit - one) // (two - one)))
-    streaming = _far(weights, problem, machine) * depth * lanes * size / STREAM_BYTES
+    streaming = _times_from_l3(weights, problem, machine) * depth * lanes * size / STREAM_BYTES
     fetching = depth * lanes * size / MEMORY_BYTES * threads if fetched else 0.0
     overhead = ceil_div(cut.phases * C, _sum_block(problem, mh, mw)) * TILE_OVERHEAD
     transform = _transform_fmas(problem, mh, mw, machine) / machine.fma_per_cycle
@@ -580,7 +580,7 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
     mh, mw, _, nv, block_p, block_q, block_k = settings
     cut = _tiling(problem, mh, mw)
     rows, columns = cut.down.units, cut.across.units
-    block_p, block_q = min(block_p, max(1, rows)), min(block_q, max(1, columns))
+    block_p, block_q = min(block_p, rows), min(block_q, columns)
     panels = ceil_div(problem.out_channels // problem.groups, nv * machine.lanes(problem.dtype))
     return Schedule.of(
         problem, _workspace(problem, settings._replace(block_p=block_p, block_q=block_q), machine),
@@ -615,7 +615,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         + blocks * repeats * _TASK_CYCLES / TILE_OVERHEAD,
         moved=images * P * Q * K + (staged if C >= lanes else 0),
         scattered=0 if C >= lanes else staged,
-        streamed=_far(weights, problem, machine) * loaded,
+        streamed=_times_from_l3(weights, problem, machine) * loaded,
         waited=from_l3(weights * size, blocks, machine),
         fetched=loaded if _fetched(problem, weights, machine) else 0,
         prepared=0 if problem.constant_weight else _prepared(problem, mh, mw, machine),

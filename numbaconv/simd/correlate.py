@@ -26,6 +26,8 @@ Order = Literal["kept", "column kept", "by columns", "by rows"]
 MOST_SPLATS = 9
 #: Column stride beyond which too many vectors would be loaded for one.
 MOST_STRIDE = 8
+#: Columns from the first to the last that a row of a kernel sees, at most: their addresses are constants of 32 bits.
+MOST_SPAN = 1 << 16
 
 
 @dataclass(frozen=True)
