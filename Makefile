@@ -60,5 +60,5 @@ PEERS :=
 bench-peers: .venv/.peers  ## Compare with PyTorch, ONNX Runtime, OpenVINO and ncnn (PEERS="--quick" for a few layers)
 	$(BIN)/python -m benchmarks.peers $(PEERS)
 
-clean:  ## Remove the environment and all caches of this folder
+clean:  ## Remove the environment, the caches of this folder and stored benchmarks
 	rm -rf .venv .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache

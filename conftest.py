@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from numbaconv import parallel, wisdom
+
+# What tests expect is of the default accuracy, from when their modules are read.
+os.environ.pop("NUMBACONV_ACCURACY", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,4 +30,5 @@ def own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     threads = parallel.get_num_threads()
     yield
     parallel.set_num_threads(threads)
+    monkeypatch.setenv("NUMBACONV_WISDOM", str(tmp_path / "wisdom.jsonl"))  # whatever the test made of it
     wisdom.clear()

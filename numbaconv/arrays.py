@@ -96,7 +96,9 @@ def _overlaps_itself(array: Array) -> bool:
     steps = [(abs(step), n) for step, n in zip(array.strides, array.shape, strict=True) if n > 1]
     reach = array.itemsize  # of what the axes of shorter steps span
     for step, n in sorted(steps):
-        if step < reach:
+        if step < array.itemsize:
+            return True
+        if step < reach:  # between each other's elements, perhaps
             offsets = functools.reduce(np.add.outer, (step * np.arange(n) for step, n in steps))
             return bool((np.diff(np.sort(offsets, axis=None)) < array.itemsize).any())
         reach += step * (n - 1)

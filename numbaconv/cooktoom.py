@@ -42,6 +42,10 @@ class Transforms(NamedTuple):
     input: Matrix
 
 
+#: Where each is among them.
+OUTPUT, WEIGHT, INPUT = range(3)
+
+
 def _product(roots: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
     """Coefficients of the product of (x - root), lowest power first."""
     coefficients: tuple[Fraction, ...] = (Fraction(1),)

@@ -2,7 +2,8 @@
 
 Numba's own cache keeps one index per function, which two processes may overwrite at the same time so that a key
 leads to another kernel's code, and its key does not see the files of the intrinsics a kernel is made of. Here
-the file name is a hash of the whole key and the folder's name one of the sources, Numba, LLVM, Python and CPU.
+the file name is a hash of the whole key and the folder's name one of the sources, Numba and its options, LLVM, Python
+and CPU.
 """
 
 from __future__ import annotations

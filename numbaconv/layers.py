@@ -93,7 +93,7 @@ class _Conv:
         self._effort, self._algorithm = effort, algorithm
         self._plans: dict[tuple[tuple[int, ...], int], _Made] = {}
         # Whatever is wrong with the options is said here, by a plan's problem for an image that is large enough. But an
-        # algorithm is asked about the smallest, as winograd is for images and not for volumes.
+        # algorithm is asked about one as large as the kernel: winograd is for images, and for volumes of depth 1.
         problem = self._problem((1, w.shape[1] * self._options["groups"], *(MOST_INT,) * self.axes))
         allowed(replace(problem, in_size=problem.kernel_extent), algorithm)
 

@@ -251,9 +251,9 @@ class Team:
         try:
             thread.start()
             self._workers.append(thread)
-        except RuntimeError:
-            return False
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, RuntimeError) and "new thread" in str(error):  # there can be none, as CPython says it
+                return False
             # Interrupted, it may run all the same, or soon: then two would be one worker. So the next call has others.
             self.dismiss()
             _wake(self._state)

@@ -12,9 +12,11 @@ PROGRAM = [sys.executable, "-m", "numbaconv"]
 
 _MANY = """
 import contextlib, io, json, sys
+from numbaconv import parallel
 from numbaconv_command import main
 results = []
 for arguments in json.load(sys.stdin):
+    parallel.set_num_threads(parallel.max_threads())
     out, err = io.StringIO(), io.StringIO()
     sys.argv = ["numbaconv", *arguments]
     try:

@@ -148,8 +148,8 @@ MACHINES = [
 ]
 # And one whose loads are so few that lines are asked for near ahead, on which products wait for L3.
 MACHINES.append(replace(MACHINES[-1], name="few loads", fma_per_cycle=2.0, loads_per_cycle=1.0, l3_per_cycle=10.0))
-#: Tails of pixels and channels by halves, whole tiles, a stride, two that depthwise is for, one of them narrow, and one
-#: whose kernel has rows of one column.
+#: Tails of pixels and channels by halves, whole tiles, a stride, some that depthwise is for (narrow, wide, of three
+#: axes, with a stride, and a kernel so deep that AVX2 stages it), and one whose kernel has rows of one column.
 FEW = tuple(
     map(
         ConvProblem.parse,
@@ -159,6 +159,9 @@ FEW = tuple(
             "mb1ic18ih12iw35oc20oh6ow18kh3kw3sh2sw2ph1pw1",
             "g37mb1ic37ih7oc37oh7kh3ph1",
             "g3mb2ic3ih9iw37oc9oh9ow37kh3kw5ph2pw6dh1dw2",
+            "g2mb1ic2id3ih9iw20oc2od3oh9ow20kd1kh3kw3pd0ph1pw1",
+            "g5mb1ic5ih10iw19oc10oh5ow10kh3kw3sh2sw2ph1pw1",
+            "g2mb1ic2id7ih10iw10oc2od2oh1ow1kd6kh10kw10pd0ph0pw0",
             "mb1ic160ih8iw6oc8oh6ow6kh3kw1ph0pw0",
         ),
     )
@@ -214,14 +217,14 @@ def test_who_asks_near_does_not_ask_far() -> None:
 def test_outputs_written_past_the_caches(
     block_q: int, offset: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever cache line they begin in, and with blocks that end within a tile, or within a vector."""
+    """Whatever cache line they begin in, and with blocks that end within a tile, or within a vector of 64 bytes."""
     monkeypatch.setattr(depthwise, "_STREAMED_BYTES", 0)
     monkeypatch.setattr(depthwise, "_STREAMED_TILES", 1)
     problem = ConvProblem.from_shapes((2, 3, 9, 80), (3, 1, 3, 3), padding=1, groups=3, dtype=dtype)
     x, w, bias = operands(problem)
     expected = solve(problem, x, w, bias)
-    for settings in ALGORITHMS["depthwise"].candidates(problem, this_machine(), 2):
-        plan = make_plan(problem, "depthwise", settings._replace(ahead=1, block_q=block_q), this_machine())
+    for settings in ALGORITHMS["depthwise"].candidates(problem, MACHINES[3], 2):
+        plan = make_plan(problem, "depthwise", settings._replace(ahead=1, block_q=block_q), MACHINES[3])
         y = Guarded(np.full(offset + expected.size, nan, dtype))
         plan.run(x.ravel(), w.ravel(), bias, y.array[offset:])
         np.testing.assert_array_equal(y.array[:offset], nan)
@@ -229,12 +232,75 @@ def test_outputs_written_past_the_caches(
         y.check()
 
 
-def test_no_block_makes_a_sum_too_long() -> None:
+@pytest.mark.parametrize("name", ["direct", "im2col", "inner"])
+def test_no_block_makes_a_sum_too_long(name: str) -> None:
     """Of 18432 products in one run; a search or foreign wisdom must not bring that about."""
     problem = ConvProblem.parse("mb1ic2048ih7oc32kh3ph1", accuracy="strict")
-    for settings in ALGORITHMS["direct"].candidates(problem, this_machine(), 1):
-        verdict = verify_plan(make_plan(problem, "direct", settings._replace(block_c=2048), this_machine()))
+    for settings in ALGORITHMS[name].candidates(problem, this_machine(), 1):
+        verdict = verify_plan(make_plan(problem, name, settings._replace(block_c=2048), this_machine()))
         assert verdict.ok, (settings, verdict)
+
+
+@dtypes
+@pytest.mark.parametrize(("name", "problem"), _FEW_CASES)
+def test_weights_are_laid_out_and_read_within_their_memory(name: str, problem: ConvProblem, dtype: str) -> None:
+    problem = replace(problem, dtype=dtype, constant_weight=True)
+    x, w, bias = operands(problem)
+    expected = solve(problem, x, w, bias)
+    for settings in candidates(problem, name, this_machine()):
+        plan = make_plan(problem, name, settings, this_machine())
+        if plan.packing is None:
+            continue
+        packed = Guarded(np.full(plan.packing.elements, nan, dtype))
+        plan._pack(plan.packing, w.ravel(), packed.array, Block(plan._packing_nbytes))
+        packed.check()
+        y = np.full(problem.output_shape, nan, dtype)
+        plan.run(x.ravel(), w.ravel(), bias, y.reshape(-1), between_pages(packed.array, at_end=True))
+        assert_right(y, plan, expected, float(np.abs(expected).max(initial=0)))
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_dilations_that_are_not_unrolled(axis: int) -> None:
+    """Code does not grow with them, nor are there constants beyond 32 bits; `rows` says that it is not for them."""
+    dilation = (10**6, 1) if axis == 1 else (1, 2**33)
+    padding = tuple((reach, reach) for reach in dilation)
+    problem = ConvProblem.from_shapes((1, 2, 5, 5), (2, 1, 3, 3), groups=2, dilation=dilation, padding=padding)
+    assert depthwise._unrolled(problem)[0] == ((1, 3) if axis == 1 else (1, 1))
+    x, w, bias = operands(problem)
+    near = ConvProblem.from_shapes(
+        (1, 2, 5, 5), (2, 1, 3, 3), groups=2, dilation=[min(step, 5) for step in dilation],
+        padding=[(min(reach, 5),) * 2 for reach in dilation],
+    )  # fmt: skip
+    settings = next(iter(ALGORITHMS["depthwise"].candidates(problem, MACHINES[3], 1)))
+    plan = make_plan(problem, "depthwise", settings, MACHINES[3])
+    np.testing.assert_array_equal(run(plan, x, w, bias), solve(near, x, w, bias))
+    said = ALGORITHMS["rows"].applicable(problem)
+    assert said == (
+        None if axis == 1 else f"it is for kernels that span up to 65536 columns, and here they are {2**34 + 1}"
+    )
+
+
+def test_vertical_strides_of_depthwise() -> None:
+    problem = ConvProblem.from_shapes((1, 1, 10**6, 1), (1, 1, 1, 1), stride=(10**5, 1))
+    said = ALGORITHMS["depthwise"].applicable(problem)
+    assert said == "it is for strides of up to 64 rows and 8 columns, and here are 100000 and 1"
+
+
+@strict_cases
+def test_nan_in_a_weight_stays(name: str, problem: ConvProblem) -> None:
+    """In the outputs of its channel, of which it makes all that see it NaN."""
+    x, w, bias = operands(problem)
+    x[x == 0] = 1
+    k = problem.out_channels // 2
+    w[k] = nan
+    settings = next(iter(ALGORITHMS[name].candidates(problem, this_machine(), 1)))
+    result = run(make_plan(problem, name, settings, this_machine()), x, w, bias)
+    others = np.arange(problem.out_channels) != k
+    w[k] = 1
+    np.testing.assert_array_equal(result[:, others], solve(problem, x, w, bias)[:, others])
+    w[k] = 0
+    inside = solve(problem, np.ones_like(x), np.ones_like(w), np.zeros_like(bias))[:, k] > 0
+    assert np.isnan(result[:, k][inside]).all()
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])

@@ -74,14 +74,14 @@ def test_all_options_at_once(axes: int, dtype: str, algorithm: str) -> None:
 )
 def test_padding(padding: Any, stride: Any, pairs: tuple[tuple[int, int], ...]) -> None:
     steps = (stride,) * 2 if isinstance(stride, int) else tuple(stride)
-    y = nc.conv2d(X, W, padding=padding, stride=stride)
+    y = nc.conv2d(X, W, padding=padding, stride=stride, accuracy="strict")
     np.testing.assert_array_equal(y, expected(X, W, padding=pairs, stride=steps), strict=True)
 
 
 @pytest.mark.parametrize("spell", [np.array, list, tuple])
 def test_options_as_sequences(spell: Callable[[list[int]], Any]) -> None:
     """Arrays, which have no hash, and as in torch one number for all axes; functions, layers and plans take them."""
-    options = {"stride": spell([2, 1]), "padding": spell([1]), "dilation": spell([1, 2])}
+    options = {"stride": spell([2, 1]), "padding": spell([1]), "dilation": spell([1, 2]), "accuracy": "strict"}
     y = expected(X, W, stride=(2, 1), padding=((1, 1), (1, 1)), dilation=(1, 2))
     for result in (
         nc.conv2d(X, W, **options),
@@ -104,7 +104,7 @@ def test_options_as_sequences(spell: Callable[[list[int]], Any]) -> None:
     ids=str,
 )
 def test_activation(activation: Any, bounds: tuple[float, float]) -> None:
-    y = nc.conv2d(X, W, BIAS, activation=activation)
+    y = nc.conv2d(X, W, BIAS, activation=activation, accuracy="strict")
     np.testing.assert_array_equal(y, expected(X, W, BIAS, bounds=bounds), strict=True)
 
 
@@ -152,7 +152,7 @@ def test_operand_in_any_memory(layout: str, operand: str) -> None:
     operands[operand] = array
     before, flags, strides = array.tobytes(), str(array.flags), array.strides
     native = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in operands.items()}
-    y = nc.conv2d(**operands)
+    y = nc.conv2d(**operands, accuracy="strict")
     np.testing.assert_array_equal(y, expected(native["input"], native["weight"], native["bias"]), strict=True)
     assert (array.tobytes(), str(array.flags), array.strides) == (before, flags, strides)
 
@@ -163,7 +163,7 @@ def test_memory_map(tmp_path: Path) -> None:
     X.tofile(path)
     x = np.memmap(path, X.dtype, "r", shape=X.shape)
     out = np.memmap(tmp_path / "output", X.dtype, "w+", shape=(2, 6, 6, 4))
-    assert nc.conv2d(x, W, out=out) is out
+    assert nc.conv2d(x, W, out=out, accuracy="strict") is out
     out.flush()
     np.testing.assert_array_equal(np.fromfile(tmp_path / "output", X.dtype), expected(X, W).ravel())
     assert path.read_bytes() == X.tobytes()
@@ -184,7 +184,7 @@ def test_out(x: Array, kind: str) -> None:
     """Written where it is, returned as it is, and its neighbours left alone."""
     y = expected(x.reshape(-1, *X.shape[1:]), W, BIAS).reshape(*x.shape[:-3], 6, 6, 4)
     out = OUTS[kind](y.shape)
-    assert nc.conv2d(x, W, BIAS, out=out) is out
+    assert nc.conv2d(x, W, BIAS, out=out, accuracy="strict") is out
     np.testing.assert_array_equal(out, y)
     if kind == "every third" and y.size:
         assert out.base is not None

@@ -56,7 +56,7 @@ def test_every_number_of_axes(axes: int, algorithm: str) -> None:
 @pytest.mark.parametrize("copy_of", [lambda layer: pickle.loads(pickle.dumps(layer)), copy.deepcopy, copy.copy])
 def test_copies_compute_the_same(copy_of: Callable[[nc.Conv2d], nc.Conv2d]) -> None:
     """Before the first call, and after it, when there are plans that no other process could use."""
-    layer = nc.Conv2d(W, BIAS, activation="relu6")
+    layer = nc.Conv2d(W, BIAS, activation="relu6", accuracy="strict")
     for _ in range(2):
         np.testing.assert_array_equal(copy_of(layer)(X), np.clip(expected(X), 0, 6), strict=True)
         layer(X)
@@ -66,7 +66,7 @@ def test_copies_compute_the_same(copy_of: Callable[[nc.Conv2d], nc.Conv2d]) -> N
 def test_weight_is_the_layer_s_own(called_before: bool) -> None:
     """Whatever becomes of the caller's arrays."""
     w, bias = W.copy(), BIAS.copy()
-    layer = nc.Conv2d(w, bias)
+    layer = nc.Conv2d(w, bias, accuracy="strict")
     if called_before:
         layer(X)
     w[:], bias[:] = np.nan, np.nan
@@ -105,7 +105,7 @@ def test_layer_prints_what_it_is() -> None:
 
 def test_options_are_the_layer_s_own() -> None:
     stride = [1, 1]
-    layer = nc.Conv2d(W, BIAS, stride=stride)
+    layer = nc.Conv2d(W, BIAS, stride=stride, accuracy="strict")
     stride[0] = 2
     np.testing.assert_array_equal(layer(X), expected(X))
 
@@ -143,7 +143,8 @@ NARROW: tuple[dict[str, Any], ...] = ({"algorithm": "reference"}, {"workspace_li
 @pytest.mark.parametrize("options", [{}, *NARROW], ids=str)
 def test_a_layer_measures_once(options: dict[str, Any], measured: list[ConvProblem]) -> None:
     """Also where another one's measurements change wisdom in between; and it plans once."""
-    layer, other = nc.Conv2d(W, effort="measure", **options), nc.Conv2d(W[:1], effort="measure")
+    layer = nc.Conv2d(W, effort="measure", accuracy="strict", **options)
+    other = nc.Conv2d(W[:1], effort="measure")
     plan = layer.plan(X.shape)
     assert layer.plan(X.shape) is plan
     other(X)

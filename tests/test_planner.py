@@ -258,14 +258,16 @@ def test_wisdom_of_another_matter_is_not_used(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_absurd_blocks_are_slow_at_most(algorithm: str, size: int) -> None:
     """Blocks that no planner would choose are not trusted, or do no harm."""
-    text = "g5mb1ic5ih10oc5kh3" if algorithm == "depthwise" else "mb1ic5ih10oc7kh3"
-    problem = ConvProblem.parse(text, accuracy="fast")
+    special = {"depthwise": "g5mb1ic5ih10oc5kh3", "strassen": "mb1ic6ih10oc7kh1"}
+    problem = ConvProblem.parse(special.get(algorithm, "mb1ic5ih10oc7kh3"), accuracy="fast")
+    assert ALGORITHMS[algorithm].applicable(problem) is None
     known = record(problem, algorithm)
     blocks = {name: size for name in known.settings if name.startswith("block_")}
     wisdom.keep(replace(known, settings=known.settings | blocks))
     planned = plan_problem(problem)
     x, w, bias = operands(problem)
     assert planned.workspace_nbytes < 1 << 30
+    assert size > 1 or planned.origin == "measure"
     np.testing.assert_allclose(planned(x, w, bias), solve(problem, x, w, bias), rtol=0, atol=1e-2)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from numbaconv.algorithms import ALGORITHMS
-from numbaconv.functional import conv2d
+from numbaconv.functional import conv1d, conv2d
 from numbaconv.plan import Plan
 from numbaconv.planner import allowed, plan_problem
 from numbaconv.problem import ConvProblem
@@ -52,7 +52,8 @@ def test_every_algorithm_is_within_its_tolerance(descriptor: str, dtype: str) ->
 
 
 def test_long_sums_are_within_the_tolerance() -> None:
-    for descriptor in ("mb1ic1ih100oc1kh61", "mb1ic2ih60oc3kh49"):
+    deep = "mb1ic1id60ih10iw10oc1kd60kh10kw10"
+    for descriptor in ("mb1ic1ih100oc1kh61", "mb1ic2ih60oc3kh49", "mb1ic2iw6000oc3kw5001", deep):
         problem = ConvProblem.parse(descriptor, accuracy="strict")
         assert all(verify(problem, name).ok for name in allowed(problem))
 
@@ -68,6 +69,16 @@ def test_mean_over_a_constant_image(size: int) -> None:
     """Where every sum is rounded alike, the error of one run grows with its length: 4e-5 with 10201 products."""
     y = conv2d(np.full((1, 1, 120, 120), 0.7, np.float32), np.full((1, 1, size, size), 1 / size**2, np.float32))
     mean = size**2 * float(np.float32(0.7)) * float(np.float32(1 / size**2))
+    assert relative_error(y, np.full(y.shape, mean)) <= TOLERANCES["float32"]
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "depthwise"])
+def test_mean_over_a_constant_signal(algorithm: str) -> None:
+    """As of an image; a kernel of one row is summed in stretches."""
+    size = 10001
+    x, w = np.full((1, 1, 12000), 0.7, np.float32), np.full((1, 1, size), 1 / size, np.float32)
+    mean = size * float(np.float32(0.7)) * float(np.float32(1 / size))
+    y = conv1d(x, w, algorithm=algorithm)
     assert relative_error(y, np.full(y.shape, mean)) <= TOLERANCES["float32"]
 
 

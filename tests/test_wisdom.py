@@ -110,9 +110,9 @@ def test_every_candidate_can_be_kept(name: str, tmp_path: Path) -> None:
     for text in ("mb1ic64ih8oc64kh1", "mb1ic64ih8oc64kh3ph1", "g64mb1ic64ih8oc64kh3ph1", "mb1ic1ih2048oc1kh3ph1"):
         problem = ConvProblem.parse(text)
         if row.applicable(problem) is None:
-            settings = next(iter(row.candidates(problem, this_machine(), 2)))
-            kept.append(replace(RECORD, problem=text, algorithm=name, settings=settings._asdict()))
-            wisdom.keep(kept[-1])
+            for i, settings in enumerate(row.candidates(problem, this_machine(), 2)):
+                kept.append(replace(RECORD, problem=text, threads=i, algorithm=name, settings=settings._asdict()))
+                wisdom.keep(kept[-1])
     assert kept
     file = wisdom.save(tmp_path / "kept.jsonl")
     wisdom.clear()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from numbaconv.algorithms.algorithm import Algorithm, Schedule
+from numbaconv.algorithms.algorithm import STRETCH, Algorithm, Schedule
 from numbaconv.algorithms.depthwise_narrow import narrow_kernel
 from numbaconv.algorithms.depthwise_overlapped import edges_size, outside, overlapped_kernel
 from numbaconv.algorithms.depthwise_staged import staged_kernel
@@ -61,10 +61,9 @@ _STAGED_FAR = 4
 _STREAMED_BYTES, _STREAMED_TILES = 16 << 20, 14
 #: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
 _MOST_UNROLLED = 121
-#: Rows of the image that those of a kernel that is unrolled whole may span: code grows with them.
-_MOST_ROWS = 256
-#: Taps in one run: of more, each row is a sum of its own, and the error does not grow with the kernel.
-_MOST_SUMMED = 512
+#: Rows of the image that those of a kernel that is unrolled whole may span, and those from one output row to the next:
+#: code grows with both.
+_MOST_ROWS, _MOST_STRIDE = 256, 64
 
 
 class Settings(NamedTuple):
@@ -93,8 +92,8 @@ def _kernel(
     took 5.0 ms before that, and 3.2 so. 1024 x 1024 took 0.18 ms, and would take 0.20. Outputs whose rows are whole
     vectors are written ``past_caches``.
 
-    With ``by_rows``, the rows of the kernel that are unrolled are a sum of their own. Strides and dilations are
-    (vertical, horizontal); dilations are ones where a single tap is unrolled.
+    With ``by_rows``, the rows of the kernel that are unrolled are a sum of their own, or several of them. Strides and
+    dilations are (vertical, horizontal); dilations are ones where a single tap is unrolled.
     """
     nr = nv * lanes
     R, S = taps
@@ -160,17 +159,17 @@ def _kernel(
                             plane = ((n * g.G + group) * g.D + depth) * g.H * g.W
                             for r in range(0, R, unrolled_r):
                                 top = (p0 + p) * sh - g.pad_h + r * g.dilation_h
-                                for s in range(0, S, unrolled_s):
-                                    left = (q0 + q) * sw - g.pad_w + s * g.dilation_w
-                                    start = plane + top * g.W + left
-                                    window = (top, height, -left, g.W - left)
-                                    acc = correlate(
-                                        acc, w, weight, x, start, g.W, window, workspace, unrolled, strides, dilations
-                                    )
-                                    weight += unrolled_r * unrolled_s
-                                if by_rows:
-                                    total = add(total, acc)
-                                    acc = zeros(x, mr, nv, lanes)
+                                for s_begin in range(0, S, STRETCH):
+                                    for s in range(s_begin, min(S, s_begin + STRETCH), unrolled_s):
+                                        left = (q0 + q) * sw - g.pad_w + s * g.dilation_w
+                                        start = plane + top * g.W + left
+                                        window = (top, height, -left, g.W - left)
+                                        acc = correlate(acc, w, weight, x, start, g.W, window, workspace, unrolled,
+                                                        strides, dilations)  # fmt: skip
+                                        weight += unrolled_r * unrolled_s
+                                    if by_rows:
+                                        total = add(total, acc)
+                                        acc = zeros(x, mr, nv, lanes)
                         if by_rows:
                             acc = total
                         acc = clip(add_to_rows(acc, bias, k, 0), low, high)
@@ -199,7 +198,7 @@ def _unrolled(problem: ConvProblem) -> tuple[Pair, Pair]:
 
 
 def _is_unrolled(problem: ConvProblem) -> bool:
-    """Whether that is all of a plane's."""
+    """Whether a plane's kernel is unrolled whole."""
     return _unrolled(problem)[0] == problem.kernel_size[1:]
 
 
@@ -211,7 +210,7 @@ def _whole(problem: ConvProblem, nv: int, parts: int, lanes: int) -> int:
     (_, _, W), (_, _, Q) = spatial(problem)
     width = 1 << (max(W, lanes // parts) - 1).bit_length()
     fits = nv == 1 and Q <= lanes // parts and width <= 2 * lanes
-    fits = fits and _is_unrolled(problem) and prod(problem.kernel_size) <= _MOST_SUMMED
+    fits = fits and _is_unrolled(problem) and prod(problem.kernel_size) <= STRETCH
     return width if fits and not masks_are_dear(lanes, problem.dtype) else 0
 
 
@@ -243,7 +242,7 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     if _overlapped(problem, lanes):
         seen = outside(problem, mr, nv * lanes)
         return overlapped_kernel(mr, nv, lanes, problem.kernel_size[1:], strides, dilations, seen)
-    by_rows = prod(problem.kernel_size) > _MOST_SUMMED
+    by_rows = prod(problem.kernel_size) > STRETCH
     if masks_are_dear(lanes, problem.dtype):
         asks = ahead > 0 and problem.batch * problem.groups > 1  # there is a next image to ask for
         return staged_kernel(mr, nv, lanes, problem.kernel_size, unrolled, strides, dilations, asks, by_rows)
@@ -259,8 +258,9 @@ def applicable(problem: ConvProblem) -> str | None:
     if problem.in_channels != problem.groups:
         per_group = problem.in_channels // problem.groups
         return f"it is for one input channel per group, and here there are {per_group}"
-    if problem.stride[2] > MOST_STRIDE:
-        return f"it is for column strides up to {MOST_STRIDE}, and here it is {problem.stride[2]}"
+    _, sh, sw = problem.stride
+    if sh > _MOST_STRIDE or sw > MOST_STRIDE:
+        return f"it is for strides of up to {_MOST_STRIDE} rows and {MOST_STRIDE} columns, and here are {sh} and {sw}"
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+from numbaconv.algorithms.algorithm import STRETCH
 from numbaconv.algorithms.staging import phases_stager
 from numbaconv.arrays import Array
 from numbaconv.geometry import inputs_seen, locate, read
@@ -23,7 +24,7 @@ def staged_kernel(
     """The kernel for tiles of ``mr`` rows by ``nv`` vectors, that unrolls (rows, columns) of the kernel.
 
     ``taps`` are (T, R, S). With ``asks``, the next image's pixels are asked for, and the lines of its outputs. With
-    ``by_rows``, the rows of the kernel that are unrolled are a sum of their own.
+    ``by_rows``, the rows of the kernel that are unrolled are a sum of their own, or several of them.
     Dilations are ones where a single tap is unrolled.
     """
     T, R, S = taps
@@ -80,16 +81,17 @@ def staged_kernel(
                         for t in range(T):
                             for r in range(0, R, unrolled_r):
                                 row = (t * rows + p * sh + r * g.dilation_h) * sw
-                                for s in range(0, S, unrolled_s):
-                                    column = s * g.dilation_w
-                                    at = (row + column % sw) * pitch + q + column // sw
-                                    acc = correlate_staged(
-                                        acc, w, weight, workspace, at, pitch, unrolled, strides, dilations
-                                    )
-                                    weight += unrolled_r * unrolled_s
-                                if by_rows:
-                                    total = add(total, acc)
-                                    acc = zeros(x, mr, nv, lanes)
+                                for s_begin in range(0, S, STRETCH):
+                                    for s in range(s_begin, min(S, s_begin + STRETCH), unrolled_s):
+                                        column = s * g.dilation_w
+                                        at = (row + column % sw) * pitch + q + column // sw
+                                        acc = correlate_staged(
+                                            acc, w, weight, workspace, at, pitch, unrolled, strides, dilations
+                                        )
+                                        weight += unrolled_r * unrolled_s
+                                    if by_rows:
+                                        total = add(total, acc)
+                                        acc = zeros(x, mr, nv, lanes)
                         if by_rows:
                             acc = total
                         acc = clip(add_to_rows(acc, bias, k, 0), low, high)

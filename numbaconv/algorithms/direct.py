@@ -15,7 +15,7 @@ from math import prod
 from typing import NamedTuple
 
 from numbaconv.algorithms.ahead import asks_near, multiplier
-from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Packing, Schedule
+from numbaconv.algorithms.algorithm import MOST_SUMMED, STRETCH, Algorithm, Packing, Schedule, channels_in_a_run
 from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager, masks_are_dear, pitch_apart, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
@@ -178,7 +178,8 @@ def _kernel(
         shorter than ``mr`` broadcast the workspace's slack and do not store it. With ``in_place`` nothing is staged,
         ``x`` is read as [N][C][Q], and the tile of a block shorter than ``mr`` sees pixels of the block before; with
         ``near``, lines of the next channels are asked for, with ``ahead`` pixels two tiles further on, and with
-        ``asks_to_write`` outputs before their products. With ``by_rows`` each row of the kernel is a sum of its own.
+        ``asks_to_write`` outputs before their products. With ``by_rows`` each row of the kernel is a sum of its own, or
+        several of them.
         """
         g = read(geometry)
         C, K, T, R, S = g.C, g.K, g.T, g.R, g.S
@@ -205,7 +206,7 @@ def _kernel(
             )  # fmt: skip
         unfinished = 0 if in_place else (T * rows * columns + mr * column_step) * pitch
 
-        whole_rows = _whole_rows(g.dilation_w, C, g.block_c, pitch)
+        whole_rows = _whole_rows(g.dilation_w, C, g.block_c, pitch) and (not by_rows or S * C <= MOST_SUMMED)
         taps = 1 if whole_rows else S
         step = column_step * pitch
         panels = (K + nr - 1) // nr
@@ -254,9 +255,9 @@ def _kernel(
                                         for i in range(run):
                                             acc = rank1(acc, workspace, pixel + i, step, w, weight)
                                             weight += nr
-                                if by_rows:
-                                    total = add(total, acc)
-                                    acc = zeros(x, mr, nv, lanes)
+                                    if by_rows and (s == taps - 1 or (s + 1) * run % STRETCH < run):
+                                        total = add(total, acc)
+                                        acc = zeros(x, mr, nv, lanes)
                         if by_rows:
                             acc = total
                         if c > 0:
@@ -366,9 +367,8 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 
 
 def _block_c(problem: ConvProblem, settings: Settings, machine: Machine) -> int:
-    """Channels summed in one run: those of the settings, be they wisdom, or as many as the error allows."""
-    most = MOST_SUMMED // prod(problem.kernel_size)
-    return min(settings.block_c, max(machine.lanes(problem.dtype), most))
+    """Channels of a block, whose products are summed in one run."""
+    return channels_in_a_run(settings.block_c, prod(problem.kernel_size), machine.lanes(problem.dtype))
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any, NamedTuple
 
-from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Schedule, too_long
+from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Schedule, channels_in_a_run, too_long
 from numbaconv.algorithms.staging import masks_are_dear
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
@@ -294,6 +294,7 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
     _, nv, block_q, block_c, block_k = settings
     C, K = problem.group_channels
+    block_c = channels_in_a_run(block_c, prod(problem.kernel_size))
     workspace = min(block_c, C) * prod(problem.kernel_size) * nv * machine.lanes(problem.dtype)
     return Schedule.of(
         problem, workspace,

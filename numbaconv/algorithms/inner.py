@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from numbaconv.algorithms.algorithm import Algorithm, Schedule, too_long
+from numbaconv.algorithms.algorithm import Algorithm, Schedule, channels_in_a_run, too_long
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
@@ -227,12 +227,13 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
     mr, _, block_p, block_q, block_c, block_k = settings
     O, P, Q = spatial(problem)[1]
-    K = problem.out_channels // problem.groups
+    K, lanes = problem.out_channels // problem.groups, machine.lanes(problem.dtype)
+    block_c = channels_in_a_run(block_c, ceil_div(prod(problem.kernel_size), lanes))
     if block_q < Q:  # the pixels of a task are neighbours in the output
         block_p = 1
     pitch = _pitch(problem, block_c)
     pixels = min(block_p, P) * min(block_q, Q)
-    _, _, workspace = _layout(pixels, pitch, block_k, mr, machine.lanes(problem.dtype))
+    _, _, workspace = _layout(pixels, pitch, block_k, mr, lanes)
     return Schedule.of(
         problem, workspace,
         tasks_g=problem.groups, tasks_o=O, tasks_p=ceil_div(P, block_p), tasks_q=ceil_div(Q, block_q),

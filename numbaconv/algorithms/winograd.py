@@ -35,7 +35,7 @@ from numbaconv.algorithms.winograd_tiles import block_of, slots_seen, tile_slot,
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cooktoom import amplification, phases, phases_seen, point_count, product_count, tile_sizes
+from numbaconv.cooktoom import INPUT, OUTPUT, amplification, phases, phases_seen, point_count, product_count, tile_sizes
 from numbaconv.cost import MEMORY_BYTES, PREPARED, STREAM_BYTES, TILE_OVERHEAD, Work, from_l3, share, step_fmas
 from numbaconv.geometry import Cut, ceil_div, cut_outputs, even_block, inputs_seen, locate, read
 from numbaconv.machine import Machine
@@ -67,7 +67,6 @@ _SLOWER = 1.12
 _MOST_TILES = 56
 #: Winograd tiles that are looked at more closely: those with the least to do.
 _MOST_CANDIDATES = 4
-_OUTPUT, _INPUT = 0, 2
 #: Times as large the error is, at most, where weights are transformed in float32: of 3 x 3 with stride 2 and 256
 #: channels by (2, 6) outputs 2.8e-6 was measured, and 1.9e-6 with float64; others are alike within a third.
 _SINGLE_ERROR = 1.4
@@ -355,10 +354,10 @@ def _kernel(
                     slot = to + phase * width
                     for c in range(0, width, lanes):
                         for j in range(nw):
-                            transform(_INPUT, mh, taps_h, True, workspace, source + j * sw * dw * pitch + c, below,
+                            transform(INPUT, mh, taps_h, True, workspace, source + j * sw * dw * pitch + c, below,
                                       workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
                         for i in range(nh):
-                            transform(_INPUT, mw, taps_w, True, workspace, half + i * nw * lanes, lanes,
+                            transform(INPUT, mw, taps_w, True, workspace, half + i * nw * lanes, lanes,
                                       workspace, slot + c + i * nw * plane, plane, lanes)  # fmt: skip
 
         panels = (K + nr - 1) // nr
@@ -398,12 +397,12 @@ def _kernel(
                     for q_tile in range(across.tiles):
                         at = products + tile_slot(p_tile, q_tile, down, across) * nr + vector * lanes
                         for j in range(nw):
-                            transform(_OUTPUT, mh, taps_h, True, workspace, at + j * product_plane, nw * product_plane,
+                            transform(OUTPUT, mh, taps_h, True, workspace, at + j * product_plane, nw * product_plane,
                                       workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
                         corner = outputs + (top * across.extent + tile_start(q_tile, across, cut_q)) * lanes
                         below = dh * across.extent * lanes
                         for i in range(mh):
-                            transform(_OUTPUT, mw, taps_w, True, workspace, half + i * nw * lanes, lanes,
+                            transform(OUTPUT, mw, taps_w, True, workspace, half + i * nw * lanes, lanes,
                                       workspace, corner + i * below, dw * lanes, lanes)  # fmt: skip
                 channels = min(lanes, K - k)
                 for i in range(down.size):

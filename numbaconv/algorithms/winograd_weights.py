@@ -9,7 +9,7 @@ import numpy as np
 from numbaconv.algorithms.algorithm import Packing, Schedule
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cooktoom import phases, phases_seen, point_count, product_count
+from numbaconv.cooktoom import WEIGHT, phases, phases_seen, point_count, product_count
 from numbaconv.geometry import ceil_div, geometry, read
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
@@ -17,8 +17,6 @@ from numbaconv.simd.linear import transform
 from numbaconv.simd.tile_memory import load_block, store_tile, transpose
 from numbaconv.simd.vec import load, store
 from numbaconv.workspace import LINE
-
-_WEIGHT = 1
 
 
 @functools.cache
@@ -65,11 +63,11 @@ def _packer(
                         for s in range(column, S, sw):
                             tap = ((c * R + row) * S + s) * lanes
                             to = s // sw * lanes
-                            transform(_WEIGHT, mh, taps_h, row < whole_rows, workspace, tap, sh * S * lanes,
+                            transform(WEIGHT, mh, taps_h, row < whole_rows, workspace, tap, sh * S * lanes,
                                       half, to, taps_w * lanes, lanes)  # fmt: skip
                         at = transformed + phase * nh * nw * plane + c * nr + vector * lanes
                         for i in range(nh):
-                            transform(_WEIGHT, mw, taps_w, column < whole_columns, half, i * taps_w * lanes, lanes,
+                            transform(WEIGHT, mw, taps_w, column < whole_columns, half, i * taps_w * lanes, lanes,
                                       workspace, at + i * nw * plane, plane, lanes)  # fmt: skip
             run = (task * product_planes * C + block) * nr
             for point in range(nh * nw):

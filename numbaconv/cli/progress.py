@@ -53,7 +53,7 @@ class LayerProgress(event.Listener):
         """Say which layer's turn it is, if Ctrl-C has not ended all turns."""
         interruption.raise_if_pressed()
         self._name, self._doing = name, doing
-        self._show()
+        self._show(at_once=True)
 
     def finish(self, result: str) -> None:
         """Count a layer as done."""
@@ -71,7 +71,7 @@ class LayerProgress(event.Listener):
         self._compiling.pop()
         self._show()
 
-    def _show(self) -> None:
+    def _show(self, *, at_once: bool = False) -> None:
         # Of kernels that compile one inside the other, the outermost is the one that somebody has heard of.
         doing = f"compiling {self._compiling[0]}" if self._compiling else self._doing
-        self._bar.update(self._task, description=f"{self._name}: {doing}")
+        self._bar.update(self._task, description=f"{self._name}: {doing}", refresh=at_once)

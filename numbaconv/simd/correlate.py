@@ -26,7 +26,8 @@ Order = Literal["kept", "column kept", "by columns", "by rows"]
 MOST_SPLATS = 9
 #: Column stride beyond which too many vectors would be loaded for one.
 MOST_STRIDE = 8
-#: Columns from the first to the last that a row of a kernel sees, at most: their addresses are constants of 32 bits.
+#: Columns from the first to the last that a row of a kernel sees, at most: in code their distance is a constant of 32
+#: bits, and as many zeros stand for a row outside.
 MOST_SPAN = 1 << 16
 
 
