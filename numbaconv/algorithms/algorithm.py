@@ -11,7 +11,7 @@ from numbaconv.arrays import Array
 from numbaconv.geometry import geometry
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
-from numbaconv.runtime import Dispatcher
+from numbaconv.runtime import Dispatcher, shared
 
 #: Largest error in float32, max |y - y64| / max |y64|, of the algorithms that each accuracy lets in.
 ERROR_BOUNDS = {"strict": 2e-6, "default": 4e-6, "fast": 2e-5}
@@ -34,6 +34,18 @@ def too_long(products: int) -> str | None:
 def channels_in_a_run(block_c: int, taps: int, least: int = 1) -> int:
     """Of a block of channels as many as may be summed in one run, be it wisdom's or a search's; but ``least``."""
     return min(block_c, max(least, MOST_SUMMED // taps))
+
+
+@shared
+def ends_stretch(end: int, taps: int, products: int) -> bool:
+    """Whether a sum ends before tap ``end`` of a row, each of so many products: with the row, or a full stretch of it.
+
+    Examples
+    --------
+    >>> [end for end in range(1, 1201) if ends_stretch(end, 1200, 1)], ends_stretch(3, 9, 200)
+    ([512, 1024, 1200], True)
+    """
+    return end == taps or end * products % STRETCH < products
 
 
 class Settings(Protocol):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from numbaconv.algorithms.algorithm import STRETCH, Algorithm, Schedule
+from numbaconv.algorithms.algorithm import STRETCH, Algorithm, Schedule, ends_stretch
 from numbaconv.algorithms.depthwise_narrow import narrow_kernel
 from numbaconv.algorithms.depthwise_overlapped import edges_size, outside, overlapped_kernel
 from numbaconv.algorithms.depthwise_staged import staged_kernel
@@ -63,7 +63,7 @@ _STREAMED_BYTES, _STREAMED_TILES = 16 << 20, 14
 _MOST_UNROLLED = 121
 #: Rows of the image that those of a kernel that is unrolled whole may span, and those from one output row to the next:
 #: code grows with both.
-_MOST_ROWS, _MOST_STRIDE = 256, 64
+_MOST_ROWS, _MOST_ROW_STRIDE = 256, 64
 
 
 class Settings(NamedTuple):
@@ -159,15 +159,15 @@ def _kernel(
                             plane = ((n * g.G + group) * g.D + depth) * g.H * g.W
                             for r in range(0, R, unrolled_r):
                                 top = (p0 + p) * sh - g.pad_h + r * g.dilation_h
-                                for s_begin in range(0, S, STRETCH):
-                                    for s in range(s_begin, min(S, s_begin + STRETCH), unrolled_s):
-                                        left = (q0 + q) * sw - g.pad_w + s * g.dilation_w
-                                        start = plane + top * g.W + left
-                                        window = (top, height, -left, g.W - left)
-                                        acc = correlate(acc, w, weight, x, start, g.W, window, workspace, unrolled,
-                                                        strides, dilations)  # fmt: skip
-                                        weight += unrolled_r * unrolled_s
-                                    if by_rows:
+                                for s in range(0, S, unrolled_s):
+                                    left = (q0 + q) * sw - g.pad_w + s * g.dilation_w
+                                    start = plane + top * g.W + left
+                                    window = (top, height, -left, g.W - left)
+                                    acc = correlate(
+                                        acc, w, weight, x, start, g.W, window, workspace, unrolled, strides, dilations
+                                    )
+                                    weight += unrolled_r * unrolled_s
+                                    if by_rows and ends_stretch(s + unrolled_s, S, 1):
                                         total = add(total, acc)
                                         acc = zeros(x, mr, nv, lanes)
                         if by_rows:
@@ -259,8 +259,10 @@ def applicable(problem: ConvProblem) -> str | None:
         per_group = problem.in_channels // problem.groups
         return f"it is for one input channel per group, and here there are {per_group}"
     _, sh, sw = problem.stride
-    if sh > _MOST_STRIDE or sw > MOST_STRIDE:
-        return f"it is for strides of up to {_MOST_STRIDE} rows and {MOST_STRIDE} columns, and here are {sh} and {sw}"
+    if sh > _MOST_ROW_STRIDE or sw > MOST_STRIDE:
+        return (
+            f"it is for strides of up to {_MOST_ROW_STRIDE} rows and {MOST_STRIDE} columns, and here are {sh} and {sw}"
+        )
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from numbaconv.algorithms.algorithm import STRETCH
+from numbaconv.algorithms.algorithm import ends_stretch
 from numbaconv.algorithms.staging import phases_stager
 from numbaconv.arrays import Array
 from numbaconv.geometry import inputs_seen, locate, read
@@ -81,15 +81,14 @@ def staged_kernel(
                         for t in range(T):
                             for r in range(0, R, unrolled_r):
                                 row = (t * rows + p * sh + r * g.dilation_h) * sw
-                                for s_begin in range(0, S, STRETCH):
-                                    for s in range(s_begin, min(S, s_begin + STRETCH), unrolled_s):
-                                        column = s * g.dilation_w
-                                        at = (row + column % sw) * pitch + q + column // sw
-                                        acc = correlate_staged(
-                                            acc, w, weight, workspace, at, pitch, unrolled, strides, dilations
-                                        )
-                                        weight += unrolled_r * unrolled_s
-                                    if by_rows:
+                                for s in range(0, S, unrolled_s):
+                                    column = s * g.dilation_w
+                                    at = (row + column % sw) * pitch + q + column // sw
+                                    acc = correlate_staged(
+                                        acc, w, weight, workspace, at, pitch, unrolled, strides, dilations
+                                    )
+                                    weight += unrolled_r * unrolled_s
+                                    if by_rows and ends_stretch(s + unrolled_s, S, 1):
                                         total = add(total, acc)
                                         acc = zeros(x, mr, nv, lanes)
                         if by_rows:

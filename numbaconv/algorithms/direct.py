@@ -15,7 +15,7 @@ from math import prod
 from typing import NamedTuple
 
 from numbaconv.algorithms.ahead import asks_near, multiplier
-from numbaconv.algorithms.algorithm import MOST_SUMMED, STRETCH, Algorithm, Packing, Schedule, channels_in_a_run
+from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Packing, Schedule, channels_in_a_run, ends_stretch
 from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager, masks_are_dear, pitch_apart, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
@@ -155,9 +155,12 @@ def _asks_to_write(problem: ConvProblem) -> bool:
 
 
 @shared
-def _whole_rows(dilation: int, C: int, block_c: int, pitch: int) -> bool:
-    """Whether the taps of a kernel's row are one run of S * C values: undilated, channels neither cut nor padded."""
-    return dilation == 1 and block_c == C and pitch == C
+def _whole_rows(dilation: int, S: int, C: int, block_c: int, pitch: int) -> bool:
+    """Whether the taps of a kernel's row are one run of S * C values: undilated, channels neither cut nor padded.
+
+    And no more values than are summed in one run.
+    """
+    return dilation == 1 and block_c == C and pitch == C and S * C <= MOST_SUMMED
 
 
 @functools.cache
@@ -206,7 +209,7 @@ def _kernel(
             )  # fmt: skip
         unfinished = 0 if in_place else (T * rows * columns + mr * column_step) * pitch
 
-        whole_rows = _whole_rows(g.dilation_w, C, g.block_c, pitch) and (not by_rows or S * C <= MOST_SUMMED)
+        whole_rows = _whole_rows(g.dilation_w, S, C, g.block_c, pitch)
         taps = 1 if whole_rows else S
         step = column_step * pitch
         panels = (K + nr - 1) // nr
@@ -255,7 +258,7 @@ def _kernel(
                                         for i in range(run):
                                             acc = rank1(acc, workspace, pixel + i, step, w, weight)
                                             weight += nr
-                                    if by_rows and (s == taps - 1 or (s + 1) * run % STRETCH < run):
+                                    if by_rows and ends_stretch(s + 1, taps, run):
                                         total = add(total, acc)
                                         acc = zeros(x, mr, nv, lanes)
                         if by_rows:
@@ -403,7 +406,7 @@ def _summed(problem: ConvProblem, settings: Settings) -> float:
 
     part = sum(end - begin for begin, end in (inside(1, r, P) for r in range(R))) / (R * P)
     C = problem.in_channels // problem.groups
-    if S > 1 and not _whole_rows(problem.dilation[2], C, settings.block_c, _pitch(problem)):
+    if S > 1 and not _whole_rows(problem.dilation[2], S, C, settings.block_c, _pitch(problem)):
         tiles = tiles_in_blocks(Q, settings.block_q, settings.mr)
         ends = sum(begin > 0 or end < Q for begin, end in (inside(2, s, Q) for s in range(S)))
         part *= 1 - ends / (S * tiles * settings.mr)
