@@ -133,9 +133,10 @@ class Work(NamedTuple):
     def seconds(self, machine: Machine, threads: int, dtype: str) -> float:
         """Estimated time of one call."""
         computing = max(self.fmas / tile_rate(machine), self.streamed / STREAM_BYTES)
-        # What comes from memory is partly hidden behind the computing: 2.4 and 1.6 ms take 2.9.
-        computing = math.hypot(computing, self.fetched / MEMORY_BYTES * threads)
-        computing += self.waited / machine.l3_per_cycle
+        # What comes from memory is partly hidden behind the computing: 2.4 and 1.6 ms take 2.9. So is what comes from
+        # a slow L3.
+        waiting = self.waited / machine.l3_per_cycle
+        computing = math.hypot(computing, self.fetched / MEMORY_BYTES * threads, waiting)
         preparing = self.prepared * PREPARED * LINE / machine.vector_bytes
         moving = self.moved * move_cycles(machine) * ITEM_SIZE[dtype] / ITEM_SIZE["float32"]
         moving += preparing + self.scattered * SCATTERED

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from numba.core import registry
 
@@ -18,22 +19,33 @@ from numbaconv.arguments import ITEM_SIZE
 _DEFAULT_CACHES = (32 << 10, 512 << 10, 4 << 20)
 #: Clock in Hz that turns the cost model's cycles into the seconds it prints, to which it adds those of any call.
 _NOMINAL_CLOCK = 3.5e9
-#: FMAs and loads of vectors a cycle; and of those of 64 bytes on CPUs, by LLVM's names, that have not so many. AMD
-#: Zen 4 computes in halves, and some of Intel's have one unit that wide. Intel Ice Lake, of two, was measured to load
-#: little more than one a cycle, be it one element for all lanes: products in tiles of 14 x 1 run at half the peak, of
-#: 6 x 2 at 0.79, of 14 x 2 at 0.93, and of 8 x 3 and 6 x 4 at 0.98 and more. Those of 32 bytes it loads twice a cycle.
-_RATES = (2.0, 2.0)
-_WIDE_RATES = {
-    "znver4": (1.0, 1.0),
-    "icelake-client": (1.0, 1.0),
-    "tigerlake": (1.0, 1.0),
-    "rocketlake": (1.0, 1.0),
-    "icelake-server": (2.0, 1.06),
+
+
+class _Core(NamedTuple):
+    """What decides how fast a core is with vectors of 64 bytes; fields as those of `Machine`."""
+
+    fma_per_cycle: float = 2.0
+    loads_per_cycle: float = 2.0
+    l3_per_cycle: float = math.inf
+    asks_near: bool = False
+
+
+#: Bytes a cycle that come from L3 on Intel's servers, which products wait for: both kinds read 27 to 30 GB/s.
+_INTEL_L3 = 8.0
+#: Cores unlike the usual one, by LLVM's names of CPUs. AMD Zen 4 computes vectors of 64 bytes in halves, and some of
+#: Intel's have one unit that wide. Intel Ice Lake, of two, was measured to load little more than one a cycle, be it one
+#: element for all lanes: products in tiles of 14 x 1 run at half the peak, of 6 x 2 at 0.79, of 14 x 2 at 0.93, and of
+#: 8 x 3 and 6 x 4 at 0.98 and more. Those of 32 bytes it loads twice a cycle. Sapphire Rapids and later ones load two.
+_CORES = {
+    "znver4": _Core(fma_per_cycle=1.0, loads_per_cycle=1.0),
+    "icelake-client": _Core(fma_per_cycle=1.0, loads_per_cycle=1.0),
+    "tigerlake": _Core(fma_per_cycle=1.0, loads_per_cycle=1.0),
+    "rocketlake": _Core(fma_per_cycle=1.0, loads_per_cycle=1.0),
+    "icelake-server": _Core(loads_per_cycle=1.06, l3_per_cycle=_INTEL_L3, asks_near=True),
+    "sapphirerapids": _Core(l3_per_cycle=_INTEL_L3, asks_near=True),
 }
-#: Bytes a cycle that come from L3 while products wait for them, by LLVM's names of CPUs; elsewhere products hide it.
-#: Intel Ice Lake reads 27 to 30 GB/s from L3, and 12 from memory; 7 to 44 MB of Winograd's weights, asked for ahead,
-#: add as much time to that of the products as at some 28 GB/s. All takes 1.5 times as long there as estimated.
-_L3_RATES = {"icelake-server": 11.6}
+#: A feature that all from Sapphire Rapids on have, however they are called: a virtual machine may hide which it is.
+_SINCE_SAPPHIRE_RAPIDS = "+amx-tile"
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,9 @@ class Machine:
     fma_per_cycle, loads_per_cycle : float
         Vector fused multiply-adds that a core can finish in a cycle, and vectors that it can load.
     l3_per_cycle : float
-        Bytes a cycle that come from L3 while products wait for them; infinite where they do not wait.
+        Bytes a cycle that come from L3, beside which products are computed; infinite where they need not wait.
+    asks_near : bool
+        Whether products ask ahead for what L1 does not hold, since the processor's own prefetching is too late.
     clock : float
         Hz by which the cost model turns cycles into seconds.
 
@@ -73,6 +87,7 @@ class Machine:
     fma_per_cycle: float = 2.0
     loads_per_cycle: float = 2.0
     l3_per_cycle: float = math.inf
+    asks_near: bool = False
     clock: float = _NOMINAL_CLOCK
 
     @property
@@ -102,19 +117,23 @@ def this_machine() -> Machine:
     """The machine this process runs on, as Numba compiles for it (``NUMBA_CPU_NAME`` and ``_FEATURES`` count)."""
     _, cpu, features = registry.cpu_target.target_context.codegen().magic_tuple()
     vector_bytes, registers = _vectors(features.split(","), platform.machine())
-    rates = (*_rates(cpu, vector_bytes), _L3_RATES.get(cpu, math.inf))
-    return Machine(_processor_name(), vector_bytes, registers, *_caches(), *rates)
+    core = _core(cpu, features.split(","), vector_bytes)
+    return Machine(_processor_name(), vector_bytes, registers, *_caches(), **core._asdict())
 
 
-def _rates(cpu: str, vector_bytes: int) -> tuple[float, float]:
-    """FMAs and loads a cycle, for LLVM's name of a CPU and vectors of so many bytes.
+def _core(cpu: str, features: list[str], vector_bytes: int) -> _Core:
+    """What is known of a CPU, by LLVM's names of it and of its features, with vectors of so many bytes.
 
     Examples
     --------
-    >>> _rates("znver4", 64), _rates("znver4", 32), _rates("znver5", 64)
-    ((1.0, 1.0), (2.0, 2.0), (2.0, 2.0))
+    >>> [_core(cpu, [], 64).fma_per_cycle for cpu in ("rocketlake", "znver5")]
+    [1.0, 2.0]
+    >>> _core("rocketlake", ["+amx-tile"], 64) == _core("graniterapids", ["+amx-tile"], 64) != _core("znver5", [], 64)
+    True
     """
-    return _WIDE_RATES.get(cpu, _RATES) if vector_bytes == 64 else _RATES
+    if vector_bytes < 64:
+        return _Core()
+    return _CORES.get("sapphirerapids" if _SINCE_SAPPHIRE_RAPIDS in features else cpu, _Core())
 
 
 def _vectors(features: list[str], architecture: str) -> tuple[int, int]:

@@ -146,8 +146,10 @@ MACHINES = [
     Machine(f"{8 * vector_bytes} bits, {registers} registers", vector_bytes, registers, 32 << 10, 64 << 10, 1 << 20)
     for vector_bytes, registers in ((16, 16), (16, 32), (32, 16), (64, 32))
 ]
-# And one whose loads are so few that lines are asked for near ahead, on which products wait for L3.
-MACHINES.append(replace(MACHINES[-1], name="few loads", fma_per_cycle=2.0, loads_per_cycle=1.0, l3_per_cycle=10.0))
+# And one of few loads, on which lines are asked for near ahead, and products wait for L3.
+MACHINES.append(
+    replace(MACHINES[-1], name="few loads", fma_per_cycle=2.0, loads_per_cycle=1.0, l3_per_cycle=10.0, asks_near=True)
+)
 #: Tails of pixels and channels by halves, whole tiles, a stride, some that depthwise is for (narrow, wide, of three
 #: axes, with a stride, and a kernel so deep that AVX2 stages it), and one whose kernel has rows of one column.
 FEW = tuple(
@@ -186,29 +188,33 @@ def test_other_machines(name: str, problem: ConvProblem, machine: Machine, dtype
     assert_right(run(plan, x, w, bias), plan, expected, float(np.abs(expected).max(initial=0)))
 
 
+@pytest.mark.parametrize("asks_near", [False, True])
 @pytest.mark.parametrize(
     ("name", "problem"), [case for case in _FEW_CASES if case.values[0] in ("strassen", "winograd")]
 )
-def test_weights_asked_for_far_ahead(
-    name: str, problem: ConvProblem, monkeypatch: pytest.MonkeyPatch, guarded_scratch: None
+def test_weights_asked_for_ahead(
+    name: str, problem: ConvProblem, asks_near: bool, monkeypatch: pytest.MonkeyPatch, guarded_scratch: None
 ) -> None:
-    """As few as there are here, so that what is asked for is beyond them; on machines that do not ask near ahead."""
+    """As few as there are here, so that what is asked for is beyond them: far ahead, or by passes where also near."""
     monkeypatch.setattr(ahead, "_MANY_BYTES", 0)
-    machine = replace(this_machine(), loads_per_cycle=this_machine().fma_per_cycle)
-    assert ahead.asks_far(problem, 1, machine)
-    assert not ahead.asks_near(machine)
+    machine = replace(this_machine(), asks_near=asks_near)
+    assert (ahead.asks_far(problem, 1, machine), ahead.asks_by_passes(problem, 1, machine)) == (
+        not asks_near,
+        asks_near,
+    )
     x, w, bias = operands(problem)
     expected = solve(problem, x, w, bias)
     plan = make_plan(problem, name, next(iter(ALGORITHMS[name].candidates(problem, machine, 2))), machine)
     assert_right(run(plan, x, w, bias), plan, expected, float(np.abs(expected).max(initial=0)))
 
 
-def test_who_asks_near_does_not_ask_far() -> None:
+def test_who_asks_for_weights_asks_for_many() -> None:
+    """Far ahead or by passes, as the machine has it."""
     problem = ConvProblem.parse("mb1ic512ih14oc512oh14kh3ph1")
-    few, many = (replace(MACHINES[-1], loads_per_cycle=loads) for loads in (1.06, 2.0))
-    asked = [(ahead.asks_far(problem, 10**7, machine), ahead.asks_near(machine)) for machine in (few, many)]
-    assert asked == [(False, True), (True, False)]
-    assert not ahead.asks_far(problem, 10**5, many)
+    for ask, near in ((ahead.asks_far, False), (ahead.asks_by_passes, True)):
+        machine, other = (replace(MACHINES[-1], asks_near=asks_near) for asks_near in (near, not near))
+        asked = [ask(problem, 10**7, machine), ask(problem, 10**5, machine), ask(problem, 10**7, other)]
+        assert asked == [True, False, False]
 
 
 @dtypes

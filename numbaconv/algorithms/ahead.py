@@ -24,23 +24,31 @@ _FAR = 128
 _MANY_BYTES = 2 << 20
 #: Steps ahead of which pixels are asked for into L1, where 8, 16 and 32 are alike; and weights, wherever they are: with
 #: those of L3 asked for far ahead, too, Intel Ice Lake takes 1 to 11 % more of most layers of 7 x 7 and 14 x 14.
+#: Products of pixels from L2 ran at 0.70 of its peak in tiles of 14 x 2, and at 0.88 so, since one from a line that is
+#: on its way takes the place of others, it seems: 1 x 1 layers take 7 to 33 % less, of which 0 to 5 % for the weights,
+#: and 15 to 30 where these are many. On Granite Rapids they ran at 0.80, and at 0.91 so: 5 to 20 % less. In `im2col`,
+#: whose pixels are whole lines, it would take 0 to 4 % more.
 _NEAR, _NEAR_WEIGHTS = 16, 64
 
 
 def asks_far(problem: ConvProblem, elements: int, machine: Machine) -> bool:
     """Whether a kernel asks far ahead for a prepared weight of so many elements, which L2 does not keep."""
-    return elements * ITEM_SIZE[problem.dtype] >= _MANY_BYTES and not asks_near(machine)
+    return _are_many(problem, elements) and not machine.asks_near
 
 
-def asks_near(machine: Machine) -> bool:
-    """Whether a kernel asks ahead for what L1 does not hold: where loads are few.
+def asks_by_passes(problem: ConvProblem, elements: int, machine: Machine) -> bool:
+    """Whether the passes over a piece of such a weight ask for the next piece in equal shares.
 
-    There one from a line that is on its way takes the place of others, it seems, and a tile's pixels are as many loads
-    from one line. On Intel Ice Lake products of pixels from L2 ran at 0.70 of the peak in tiles of 14 x 2, and at 0.88
-    so. 1 x 1 layers take 7 to 33 % less, of which 0 to 5 % for the weights, and 15 to 30 where these are many. In
-    `im2col`, whose pixels are whole lines, it would take 0 to 4 % more.
+    Where the first pass waits for L3, and the others do not. On Intel's Granite Rapids 512 channels at 7 x 7, two
+    passes, take 14 % less so, 512 at 14 x 14 and 28 x 28 4 to 7, 256 at 14 x 14 5, and after others had the caches 10
+    to 20 % less. A single pass, 512 at 7 x 7 by larger Winograd tiles, takes 10 % more. On AMD Zen 5, whose L3 is fast,
+    it makes no difference.
     """
-    return machine.few_loads
+    return _are_many(problem, elements) and machine.asks_near
+
+
+def _are_many(problem: ConvProblem, elements: int) -> bool:
+    return elements * ITEM_SIZE[problem.dtype] >= _MANY_BYTES
 
 
 @functools.cache

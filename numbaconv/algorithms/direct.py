@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import NamedTuple
 
-from numbaconv.algorithms.ahead import asks_near, multiplier
+from numbaconv.algorithms.ahead import multiplier
 from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Packing, Schedule, channels_in_a_run, ends_stretch
 from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager, masks_are_dear, pitch_apart, vectors_fill_lines
@@ -464,7 +464,7 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     ahead, asks_to_write = in_place and _ahead(problem), in_place and _asks_to_write(problem)
     # Where the fewest channels that a block may have are too many products.
     by_rows = min(problem.in_channels // problem.groups, lanes) * prod(problem.kernel_size) > MOST_SUMMED
-    near = in_place and asks_near(machine)
+    near = in_place and machine.asks_near
     return _kernel(settings.mr, settings.nv, lanes, in_place, near, ahead, asks_to_write, by_rows)
 
 

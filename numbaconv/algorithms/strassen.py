@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any, NamedTuple
 
-from numbaconv.algorithms.ahead import asks_far, asks_near, multiplier
+from numbaconv.algorithms.ahead import asks_far, multiplier
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
 from numbaconv.algorithms.staging import pixels_stager, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
@@ -528,7 +528,7 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     mr, nv, *_ = settings
     strided, in_place = not is_pointwise(problem), vectors_fill_lines(lanes, problem.dtype)
     far = asks_far(problem, _weights(problem, nv * lanes), machine)
-    return _kernel(mr, nv, lanes, strided, _cut(problem, mr).short > 0, in_place, far, asks_near(machine))
+    return _kernel(mr, nv, lanes, strided, _cut(problem, mr).short > 0, in_place, far, machine.asks_near)
 
 
 STRASSEN = Algorithm(
