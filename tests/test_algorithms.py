@@ -190,7 +190,7 @@ def test_other_machines(name: str, problem: ConvProblem, machine: Machine, dtype
 
 @pytest.mark.parametrize("asks_near", [False, True])
 @pytest.mark.parametrize(
-    ("name", "problem"), [case for case in _FEW_CASES if case.values[0] in ("strassen", "winograd")]
+    ("name", "problem"), [case for case in _FEW_CASES if case.values[0] in ("direct", "strassen", "winograd")]
 )
 def test_weights_asked_for_ahead(
     name: str, problem: ConvProblem, asks_near: bool, monkeypatch: pytest.MonkeyPatch, guarded_scratch: None
@@ -198,23 +198,19 @@ def test_weights_asked_for_ahead(
     """As few as there are here, so that what is asked for is beyond them: far ahead, or by passes where also near."""
     monkeypatch.setattr(ahead, "_MANY_BYTES", 0)
     machine = replace(this_machine(), asks_near=asks_near)
-    assert (ahead.asks_far(problem, 1, machine), ahead.asks_by_passes(problem, 1, machine)) == (
-        not asks_near,
-        asks_near,
-    )
+    assert ahead.asks_of(problem, 1, machine) == (not asks_near, asks_near, asks_near)
     x, w, bias = operands(problem)
     expected = solve(problem, x, w, bias)
     plan = make_plan(problem, name, next(iter(ALGORITHMS[name].candidates(problem, machine, 2))), machine)
     assert_right(run(plan, x, w, bias), plan, expected, float(np.abs(expected).max(initial=0)))
 
 
-def test_who_asks_for_weights_asks_for_many() -> None:
-    """Far ahead or by passes, as the machine has it."""
+def test_only_many_weights_are_asked_for_from_afar() -> None:
     problem = ConvProblem.parse("mb1ic512ih14oc512oh14kh3ph1")
-    for ask, near in ((ahead.asks_far, False), (ahead.asks_by_passes, True)):
-        machine, other = (replace(MACHINES[-1], asks_near=asks_near) for asks_near in (near, not near))
-        asked = [ask(problem, 10**7, machine), ask(problem, 10**5, machine), ask(problem, 10**7, other)]
-        assert asked == [True, False, False]
+    far, near = (replace(MACHINES[-1], asks_near=asks_near) for asks_near in (False, True))
+    many, few = ([ahead.asks_of(problem, elements, machine) for machine in (far, near)] for elements in (10**7, 10**5))
+    assert many == [(True, False, False), (False, True, True)]
+    assert few == [(False, False, False), (False, True, False)]
 
 
 @dtypes

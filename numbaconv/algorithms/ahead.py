@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
-from numbaconv.runtime import Dispatcher, jit
+from numbaconv.runtime import Dispatcher, jit, shared
 from numbaconv.simd.tile import rank1
 from numbaconv.simd.tile_memory import prefetch, prefetch_rows
 
@@ -31,33 +31,58 @@ _MANY_BYTES = 2 << 20
 _NEAR, _NEAR_WEIGHTS = 16, 64
 
 
-def asks_far(problem: ConvProblem, elements: int, machine: Machine) -> bool:
-    """Whether a kernel asks far ahead for a prepared weight of so many elements, which L2 does not keep."""
-    return _are_many(problem, elements) and not machine.asks_near
+class Asks(NamedTuple):
+    """What a kernel asks for: weights ``far`` ahead, weights and pixels ``near``, or the next piece ``by_passes``."""
+
+    far: bool
+    near: bool
+    by_passes: bool
 
 
-def asks_by_passes(problem: ConvProblem, elements: int, machine: Machine) -> bool:
-    """Whether the passes over a piece of such a weight ask for the next piece in equal shares.
+def asks_of(problem: ConvProblem, elements: int, machine: Machine) -> Asks:
+    """What the kernel asks for whose prepared weight has so many elements, be it far or by passes if L2 keeps it not.
 
-    Where the first pass waits for L3, and the others do not. On Intel's Granite Rapids 512 channels at 7 x 7, two
-    passes, take 14 % less so, 512 at 14 x 14 and 28 x 28 4 to 7, 256 at 14 x 14 5, and after others had the caches 10
-    to 20 % less. A single pass, 512 at 7 x 7 by larger Winograd tiles, takes 10 % more. On AMD Zen 5, whose L3 is fast,
-    it makes no difference.
+    By passes: those over a piece of the weight, by tile after tile of pixels, ask for the next piece in equal shares.
+    Else the first waits for L3, and the others do not. On Intel's Granite Rapids `winograd`'s layers of 512 channels
+    take 4 to 14 % less so, `strassen`'s of 7 x 7 6 to 13, and `direct`'s 8 to 15; as much as 15 to 40 % after others
+    had the caches. On AMD Zen 5, whose L3 is fast, it makes no difference.
     """
-    return _are_many(problem, elements) and machine.asks_near
+    many = elements * ITEM_SIZE[problem.dtype] >= _MANY_BYTES
+    near = machine.asks_near
+    return Asks(many and not near, near, many and near)
 
 
-def _are_many(problem: ConvProblem, elements: int) -> bool:
-    return elements * ITEM_SIZE[problem.dtype] >= _MANY_BYTES
+@shared
+def asked_share(nr: int, passes: int) -> int:
+    """Elements for which each of so many passes asks in a step, of rows of ``nr``: none if it is the only one.
+
+    That would ask too far ahead: 512 channels at 7 x 7 take 10 % more so.
+    """
+    return (nr + passes - 1) // passes if passes > 1 else 0
 
 
 @functools.cache
-def multiplier(mr: int, nr: int, lines: int, far: bool, near: bool) -> Dispatcher:
-    """The kernel piece that is `rank1` with a row of packed weights, and asks for those ``far`` ahead and ``near``.
+def asker(nr: int, lanes: int, asks: Asks) -> Dispatcher:
+    """The kernel piece that asks for `asked_share` of a row of packed weights from ``w[at]``, if by passes."""
+    by_passes = asks.by_passes
+    most = (nr // lanes + 1) // 2 * lanes
 
-    With ``near`` it asks for the ``mr`` pixels of a later step, too, that are so many ``lines``, 2 where they may lie
+    def ask(w: Array, at: int) -> None:
+        if by_passes:
+            prefetch(w, at, most, 2)
+
+    return jit(ask, inline="always")
+
+
+@functools.cache
+def multiplier(mr: int, nr: int, lines: int, asks: Asks) -> Dispatcher:
+    """The kernel piece that is `rank1` with a row of packed weights, and asks for what is far ahead and near.
+
+    Near, it asks for the ``mr`` pixels of a later step, too, that are so many ``lines``, 2 where they may lie
     across two, or 0 where each is in a line of its own, which many steps share.
     """
+
+    far, near, _ = asks
 
     def multiply(acc: Any, pixels: Array, pixel: int, step: int, distance: int, w: Array, weight: int) -> Any:
         """Add the product of ``pixels[pixel + i * step]`` and ``w[weight:]``; the next one's lie ``distance`` on."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import NamedTuple
 
-from numbaconv.algorithms.ahead import multiplier
+from numbaconv.algorithms.ahead import Asks, asked_share, asker, asks_of, multiplier
 from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Packing, Schedule, channels_in_a_run, ends_stretch
 from numbaconv.algorithms.packing import panel_packing
 from numbaconv.algorithms.staging import channels_last_stager, masks_are_dear, pitch_apart, vectors_fill_lines
@@ -165,12 +165,13 @@ def _whole_rows(dilation: int, S: int, C: int, block_c: int, pitch: int) -> bool
 
 @functools.cache
 def _kernel(
-    mr: int, nv: int, lanes: int, in_place: bool, near: bool, ahead: bool, asks_to_write: bool, by_rows: bool
+    mr: int, nv: int, lanes: int, in_place: bool, asks: Asks, ahead: bool, asks_to_write: bool, by_rows: bool
 ) -> Dispatcher:
     stage = channels_last_stager(lanes)
     nr = nv * lanes
     last = mr - 1
-    multiply = multiplier(mr, nr, 2, False, near)
+    multiply = multiplier(mr, nr, 2, asks)
+    ask = asker(nr, lanes, asks)
 
     def direct(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of rows and columns for some panels of output channels.
@@ -180,8 +181,9 @@ def _kernel(
         block's unfinished tiles. A row's last tile overlaps the one before, so that it is a whole one; tiles of rows
         shorter than ``mr`` broadcast the workspace's slack and do not store it. With ``in_place`` nothing is staged,
         ``x`` is read as [N][C][Q], and the tile of a block shorter than ``mr`` sees pixels of the block before; with
-        ``near``, lines of the next channels are asked for, with ``ahead`` pixels two tiles further on, and with
-        ``asks_to_write`` outputs before their products. With ``by_rows`` each row of the kernel is a sum of its own, or
+        ``asks.near``, lines of the next channels are asked for, with ``ahead`` pixels two tiles further on, and with
+        ``asks_to_write`` outputs before their products. The tiles of a block are passes over its weights. With
+        ``by_rows`` each row of the kernel is a sum of its own, or
         several of them.
         """
         g = read(geometry)
@@ -221,6 +223,7 @@ def _kernel(
                 run = S * C if whole_rows else bc
                 block_weights = ((group * panels + panel) * C + c) * T * R * S * nr
                 scratch = unfinished
+                asked, share_asked = block_weights + T * R * S * bc * nr, asked_share(nr, bp * ((bq + mr - 1) // mr))
                 for p in range(bp):
                     # Rows of the kernel that see padding only are left out: a tenth of 3 x 3 over 7 rows.
                     r_begin, r_end = steps_inside((p0 + p) * g.stride_h - g.pad_h, g.dilation_h, R, g.H)
@@ -234,9 +237,11 @@ def _kernel(
                         if in_place:
                             pixel = ((n * g.G + group) * C + c) * g.Q + q0 + q
                             for i in range(bc):
+                                ask(w, asked + i * share_asked)
                                 acc = multiply(acc, x, pixel + i * g.Q, 1, g.Q, w, block_weights + i * nr)
                                 if ahead:
                                     prefetch_rows(x, pixel + i * g.Q + 2 * mr, 0, 1, 1)
+                            asked += bc * share_asked
                         for t in range(0 if in_place else T):
                             for r in range(r_begin, r_end):
                                 weight = block_weights + (t * R + r) * S * bc * nr
@@ -248,16 +253,20 @@ def _kernel(
                                     column = (q0 + q) * g.stride_w - g.pad_w + s * g.dilation_w
                                     if taps > 1 and column < 0:
                                         for i in range(run):
+                                            ask(w, asked + i * share_asked)
                                             acc = rank1_rows(acc, workspace, pixel + i, step, w, weight, 1, mr)
                                             weight += nr
                                     elif taps > 1 and column + last * g.stride_w >= g.W:
                                         for i in range(run):
+                                            ask(w, asked + i * share_asked)
                                             acc = rank1_rows(acc, workspace, pixel + i, step, w, weight, 0, last)
                                             weight += nr
                                     else:
                                         for i in range(run):
+                                            ask(w, asked + i * share_asked)
                                             acc = rank1(acc, workspace, pixel + i, step, w, weight)
                                             weight += nr
+                                    asked += run * share_asked
                                     if by_rows and ends_stretch(s + 1, taps, run):
                                         total = add(total, acc)
                                         acc = zeros(x, mr, nv, lanes)
@@ -464,8 +473,8 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     ahead, asks_to_write = in_place and _ahead(problem), in_place and _asks_to_write(problem)
     # Where the fewest channels that a block may have are too many products.
     by_rows = min(problem.in_channels // problem.groups, lanes) * prod(problem.kernel_size) > MOST_SUMMED
-    near = in_place and machine.asks_near
-    return _kernel(settings.mr, settings.nv, lanes, in_place, near, ahead, asks_to_write, by_rows)
+    asked = asks_of(problem, prod(problem.weight_shape), machine)._replace(far=False)
+    return _kernel(settings.mr, settings.nv, lanes, in_place, asked, ahead, asks_to_write, by_rows)
 
 
 DIRECT = Algorithm(

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any, NamedTuple
 
-from numbaconv.algorithms.ahead import asks_far, multiplier
+from numbaconv.algorithms.ahead import Asks, asked_share, asker, asks_of, multiplier
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
 from numbaconv.algorithms.staging import pixels_stager, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
@@ -144,12 +144,10 @@ def _sum_block(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> int:
 
 
 @functools.cache
-def _kernel(
-    mr: int, nv: int, lanes: int, strided: bool, has_short: bool, in_place: bool, far: bool, near: bool
-) -> Dispatcher:
-    """The kernel that reads pixels ``in_place`` where a quarter is no sum, and asks for lines ``far`` and ``near``.
+def _kernel(mr: int, nv: int, lanes: int, strided: bool, has_short: bool, in_place: bool, asks: Asks) -> Dispatcher:
+    """The kernel that reads pixels ``in_place`` where a quarter is no sum.
 
-    With ``has_short`` the last pairs of tiles may have a row less in each.
+    With ``has_short`` the last pairs of tiles may have a row less in each. Pairs are passes over a block's weights.
 
     A channel of a tile of short vectors is a part of a line, and the next channel far from it: on AMD Zen 3 products of
     pixels in place take 8 % longer, and all of a layer 4 to 11 %. On AMD Zen 5 it is 2 % less.
@@ -158,6 +156,7 @@ def _kernel(
     width = _width(mr, lanes, in_place)
     nr = nv * lanes
     tile = mr * nr
+    ask = asker(nr, lanes, asks)
 
     def ask_ahead(x: Array, x11: int, line: int, half: int) -> None:
         """Ask for the channels 8 further on: without, 8 images of 256 to 64 channels at 56 x 56 take a half more."""
@@ -196,7 +195,7 @@ def _kernel(
 
     def step_of(rows: int) -> Dispatcher:
         """The kernel piece that takes a step for a pair of tiles of ``rows`` pixels, or a stretch of its channels."""
-        multiply, multiply_staged = (multiplier(rows, nr, lines, far, near) for lines in (2, 1))
+        multiply, multiply_staged = (multiplier(rows, nr, lines, asks) for lines in (2, 1))
 
         def stage_sums(x: Array, x11: int, line: int, half: int, workspace: Array, at: int, plane: int) -> None:
             """The sums among a channel's quarters, of a whole pair.
@@ -220,12 +219,14 @@ def _kernel(
         def take(
             step: int, x: Array, x11: int, line: int, w: Array, weights: int, workspace: Array, pixels: int, kept: int,
             g: Any, begin: int, no_sum: bool, stages: bool, bias: Array, y: Array, image: int, k: int, q: int,
+            asked: int, share: int,
         ) -> None:  # fmt: skip
             """Channels from ``begin`` on of a step.
 
             X11 begins at ``x[x11]``, its channels ``line`` apart, the step's quarter of pixels at ``workspace[pixels]``
             unless it is ``no_sum``, and the pair's tiles at ``workspace[kept]``. With ``stages`` the pair's sums are
             staged meanwhile. The pair's first output is that of pixel ``q`` and channel ``k`` of a group of ``image``.
+            Of the weights from ``asked`` on ask for ``share`` with each channel.
             """
             half, Q = g.C // 2, g.O * g.P * g.Q
             end = min(half, begin + g.block_c)
@@ -236,13 +237,16 @@ def _kernel(
                 acc = load_tile(workspace, kept + _ADDED[step] * tile, nr, rows, nv, lanes)
             if stages:  # the stores wait for L2, and products do not: 1 to 6 % of the whole
                 for c in range(begin, end):
+                    ask(w, asked + (c - begin) * share)
                     acc = multiply(acc, x, quarter + c * line, 1, line, w, weights + c * nr)
                     stage_sums(x, quarter + c * line, line, half, workspace, pixels + c * width, g.pitch)
             elif no_sum:
                 for c in range(begin, end):
+                    ask(w, asked + (c - begin) * share)
                     acc = multiply(acc, x, quarter + c * line, 1, line, w, weights + c * nr)
             else:
                 for c in range(begin, end):
+                    ask(w, asked + (c - begin) * share)
                     acc = multiply_staged(acc, workspace, pixels + c * width, 1, width, w, weights + c * nr)
             if begin > 0:
                 acc = add(acc, load_tile(workspace, sums, nr, rows, nv, lanes))
@@ -309,6 +313,8 @@ def _kernel(
             for step in range(_STEPS):
                 weights = ((group * panels + panel) * _STEPS + step) * half * nr
                 for begin in range(0, half, g.block_c):
+                    depth = min(half - begin, g.block_c)
+                    asked, share_asked = weights + (begin + depth) * nr, asked_share(nr, pairs)
                     for pair in range(pairs):
                         q = unit_start(first_pair + pair, cut)
                         no_sum = (step == 0 or step == 1 or step == 4) and pair < pairs_in_place
@@ -318,10 +324,11 @@ def _kernel(
                         k = panel * 2 * nr
                         if first_pair + pair < cut.units - cut.short:
                             take(step, x, first + q, line, w, weights, workspace, pixels, kept, g, begin, no_sum,
-                                 stages, bias, y, image, k, q)  # fmt: skip
+                                 stages, bias, y, image, k, q, asked, share_asked)  # fmt: skip
                         elif has_short:
                             take_short(step, x, first + q, line, w, weights, workspace, pixels, kept, g, begin, no_sum,
-                                       stages, bias, y, image, k, q)  # fmt: skip
+                                       stages, bias, y, image, k, q, asked, share_asked)  # fmt: skip
+                        asked += depth * share_asked
 
     return jit(strassen)
 
@@ -422,8 +429,10 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     C, K = problem.group_channels
     panels, pairs = ceil_div(K, 2 * nv * lanes), _cut(problem, mr).units
     images = max(1, problem.batch) * problem.groups
-    pixels = 0 if is_pointwise(problem) else 2 * mr * C
-    pair_bytes = (_STEPS * _plane(problem, mr, lanes) + _KEPT * mr * nv * lanes + pixels) * size
+    # Pixels count, be they in place: of 256 to 128 channels at 56 x 56 blocks of 24 pairs, which fill three quarters of
+    # L2 without them, take 9 % more than those of 12 on Intel's Granite Rapids, and 512 to 256 at 28 x 28 in 12 pairs
+    # 5 % more than in 6.
+    pair_bytes = (_STEPS * _plane(problem, mr, lanes) + _KEPT * mr * nv * lanes + 2 * mr * C) * size
     least = 1 if fed_by_l2(mr, nv, machine) else _LEAST_PAIRS
     most_bytes = min(max(machine.l2 * 3 // 4, least * pair_bytes), problem.workspace_limit // threads)
     most = max(1, most_bytes // pair_bytes)
@@ -527,8 +536,8 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     lanes = machine.lanes(problem.dtype)
     mr, nv, *_ = settings
     strided, in_place = not is_pointwise(problem), vectors_fill_lines(lanes, problem.dtype)
-    far = asks_far(problem, _weights(problem, nv * lanes), machine)
-    return _kernel(mr, nv, lanes, strided, _cut(problem, mr).short > 0, in_place, far, machine.asks_near)
+    asked = asks_of(problem, _weights(problem, nv * lanes), machine)
+    return _kernel(mr, nv, lanes, strided, _cut(problem, mr).short > 0, in_place, asked)
 
 
 STRASSEN = Algorithm(

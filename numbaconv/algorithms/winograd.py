@@ -28,7 +28,7 @@ from itertools import product
 from math import hypot, inf
 from typing import NamedTuple
 
-from numbaconv.algorithms.ahead import asks_by_passes, asks_far, multiplier
+from numbaconv.algorithms.ahead import Asks, asked_share, asker, asks_of, multiplier
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.winograd_tiles import block_of, slots_seen, tile_slot, tile_start
@@ -43,7 +43,7 @@ from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit, shared
 from numbaconv.simd.linear import transform
 from numbaconv.simd.tile import add, add_to_columns, clip, zeros
-from numbaconv.simd.tile_memory import load_tile, prefetch, store_part, store_tile, transpose
+from numbaconv.simd.tile_memory import load_tile, store_part, store_tile, transpose
 from numbaconv.simd.vec import in_register
 from numbaconv.workspace import LINE
 
@@ -275,12 +275,9 @@ def workspace_layout(
 @functools.cache
 def _kernel(
     mh: int, mw: int, R: int, S: int, sh: int, sw: int, mr: int, nv: int, lanes: int, itemsize: int, sum_block: int,
-    far: bool, near: bool, by_passes: bool,
+    asks: Asks,
 ) -> Dispatcher:  # fmt: skip
-    """The kernel of F(mh x mw, R x S) with strides sh and sw, which asks for weights ``far`` ahead and ``near``.
-
-    Or for a share of the next piece of them in each pass over the tiles, with ``by_passes``.
-    """
+    """The kernel of F(mh x mw, R x S) with strides sh and sw."""
     stage = channels_last_stager(lanes)
     row_phases, taps_h, _ = phases(R, sh)
     column_phases, taps_w, _ = phases(S, sw)
@@ -289,19 +286,19 @@ def _kernel(
     product_planes = product_count(mh, R, sh) * product_count(mw, S, sw)
     nr = nv * lanes
     low_mr = low_rows(mr)
-    half_row = (nv + 1) // 2 * lanes  # the most that a pass of two or more asks for in a step
+    ask = asker(nr, lanes, asks)
 
     def products_of(rows: int) -> Dispatcher:
         """The kernel piece that sums the products of ``rows`` Winograd tiles at a point."""
-        multiply = multiplier(rows, nr, 0, far, near)
+        multiply = multiplier(rows, nr, 0, asks)
 
         def sum_tile(
             workspace: Array, pixels: int, tile_pitch: int, w: Array, weights: int, depth: int, sums: int, more: bool,
-            next_weights: int, share: int,
+            asked: int, share: int,
         ) -> None:  # fmt: skip
             """Sum ``depth`` channels to ``workspace[sums:]``, and with ``more`` to what is there.
 
-            With ``by_passes`` ask for as many times ``share`` of ``next_weights``.
+            Ask for as many times ``share`` of the weights from ``asked`` on.
             """
             # Every pass over the tiles asks for weights, all lines of them: where others use L3 too, 256 channels at
             # 14 x 14, a single pass, took 0.92 ms on AMD Zen 4 with every other line asked for, 0.61 with none, and
@@ -309,8 +306,7 @@ def _kernel(
             acc = zeros(workspace, rows, nv, lanes)
             pitch = in_register(tile_pitch)  # with it on the stack layers took 5 to 20 % more on AMD Zen 3
             for c in range(depth):
-                if by_passes:
-                    prefetch(w, next_weights + c * share, half_row, 2)
+                ask(w, asked + c * share)
                 acc = multiply(acc, workspace, pixels + c, pitch, 1, w, weights + c * nr)
             if more:
                 acc = add(acc, load_tile(workspace, sums, nr, rows, nv, lanes))
@@ -388,21 +384,16 @@ def _kernel(
                         pixels = transformed + point * plane + run * column_phases * C + c_block
                         factors = weights + (run * length + c_block) * nr
                         depth = min(sum_block, length - c_block)
-                        next_weights, share = factors, 0
-                        if by_passes and span > mr:
-                            passes = (span + mr - 1) // mr
-                            next_weights, share = factors + depth * nr, (nr + passes - 1) // passes
+                        asked, share = factors + depth * nr, asked_share(nr, (span + mr - 1) // mr)
                         for tile in range(begin, begin + span, mr):
                             at = pixels + tile * tile_pitch
                             sums = products + point * product_plane + tile * nr
                             more = run + c_block > 0
                             if begin + span - tile >= mr:
-                                sum_tile(workspace, at, tile_pitch, w, factors, depth, sums, more, next_weights, share)
+                                sum_tile(workspace, at, tile_pitch, w, factors, depth, sums, more, asked, share)
                             else:
-                                sum_low_tile(
-                                    workspace, at, tile_pitch, w, factors, depth, sums, more, next_weights, share
-                                )
-                            next_weights += depth * share
+                                sum_low_tile(workspace, at, tile_pitch, w, factors, depth, sums, more, asked, share)
+                            asked += depth * share
                 weights += runs * length * nr
             for vector in range(nv):
                 k = panel * nr + vector * lanes
@@ -650,10 +641,9 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     lanes = machine.lanes(problem.dtype)
     mh, mw, mr, nv, *_ = settings
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
-    weights = problem.groups * _weights(problem, cut)
-    asked = asks_far(problem, weights, machine), machine.asks_near, asks_by_passes(problem, weights, machine)
+    asked = asks_of(problem, problem.groups * _weights(problem, cut), machine)
     itemsize, sum_block = ITEM_SIZE[problem.dtype], _sum_block(problem, mh, mw)
-    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, sum_block, *asked)
+    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, sum_block, asked)
 
 
 WINOGRAD = Algorithm(
