@@ -1,8 +1,9 @@
 """The cost model: a convolution as counts of a few kinds of work, and what each costs in clock cycles.
 
 The constants were fitted to measurements on AMD Zen 5 (AVX-512), and are of one thread where they do not say otherwise;
-what shorter vectors change was measured on AMD Zen 3 (AVX2), half the FMAs a cycle on AMD Zen 4, and half the loads on
-Intel Ice Lake. They choose among algorithms; ``effort="measure"`` is for who wants to know.
+what shorter vectors change was measured on AMD Zen 3 (AVX2), half the FMAs a cycle on AMD Zen 4, half the loads on
+Intel Ice Lake, and a slow L3 on Intel Granite Rapids. They choose among algorithms; ``effort="measure"`` is for who
+wants to know.
 """
 
 from __future__ import annotations
