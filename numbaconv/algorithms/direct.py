@@ -17,7 +17,14 @@ from typing import NamedTuple
 from numbaconv.algorithms.ahead import Asks, asked_share, asker, asks_of, multiplier
 from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Packing, Schedule, channels_in_a_run, ends_stretch
 from numbaconv.algorithms.packing import panel_packing
-from numbaconv.algorithms.staging import channels_last_stager, masks_are_dear, pitch_apart, vectors_fill_lines
+from numbaconv.algorithms.staging import (
+    COLLIDING,
+    channels_last_stager,
+    masks_are_dear,
+    pitch_apart,
+    planes_collide,
+    vectors_fill_lines,
+)
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import (
@@ -285,7 +292,9 @@ def _kernel(
 
 
 def _step_fmas(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
-    return step_fmas(mr, nv, machine, asks=_in_place(problem, mr))
+    in_place = _in_place(problem, mr)
+    longer = COLLIDING if in_place and planes_collide(problem, machine) else 1.0
+    return longer * step_fmas(mr, nv, machine, asks=in_place)
 
 
 def _cycles(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from math import gcd, prod
 
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.geometry import ceil_div, inputs_seen, pixel_place, read, spatial, steps_inside
+from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit, shared
 from numbaconv.simd.tile_memory import (
@@ -21,6 +23,10 @@ from numbaconv.simd.tile_memory import (
 from numbaconv.simd.vec import get, load_between, put, store_first
 from numbaconv.workspace import LINE
 
+#: Sets of an L1 cache: lines that are as many apart meet in one.
+_SETS = 64
+#: Times as long as others that products take of pixels in place whose `planes_collide`.
+COLLIDING = 1.1
 #: Output columns of a block that `phases_stager` stages, at most.
 STAGED_COLUMNS = 1024
 #: Elements moved for one that `phases_stager` stages: 8 of them took 3 to 4 cycles on AMD Zen 3.
@@ -30,6 +36,18 @@ STAGING = 1.6
 def vectors_fill_lines(lanes: int, dtype: str) -> bool:
     """Whether a vector is a cache line: a tile's pixels of a channel are then lines, too, and not parts of them."""
     return lanes * ITEM_SIZE[dtype] == LINE
+
+
+def planes_collide(problem: ConvProblem, machine: Machine) -> bool:
+    """Whether pixels in place are slow: where L2 is late, and L1 has no room for a line of each channel.
+
+    That is, where planes begin in few of its sets. On Intel Granite Rapids 256 channels at 56 x 56, planes of 4 * 49
+    lines, take 10 to 16 % longer than foretold by `direct` and `strassen`, and as long by `im2col`, whose panels are
+    lines that follow each other.
+    """
+    lines, rest = divmod(prod(problem.in_size) * ITEM_SIZE[problem.dtype], LINE)
+    room = machine.l1 // LINE // gcd(lines, _SETS)
+    return machine.asks_near and rest == 0 and problem.in_channels // problem.groups > room
 
 
 def masks_are_dear(lanes: int, dtype: str) -> bool:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from numbaconv.algorithms.ahead import Asks, asked_share, asker, asks_of, multiplier
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
-from numbaconv.algorithms.staging import pixels_stager, vectors_fill_lines
+from numbaconv.algorithms.staging import COLLIDING, pixels_stager, planes_collide, vectors_fill_lines
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import (
@@ -402,7 +402,8 @@ def _step_fmas(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> floa
     cut = _cut(problem, mr)
     short = cut.short / cut.units
     whole, less = (step_fmas(rows, nv, machine, asks=True) for rows in (mr, mr - 1))
-    return (1 - short) * whole + short * less
+    longer = COLLIDING if is_pointwise(problem) and planes_collide(problem, machine) else 1.0
+    return longer * ((1 - short) * whole + short * less)
 
 
 def _staging(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:

@@ -36,7 +36,7 @@ from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cooktoom import INPUT, OUTPUT, amplification, phases, phases_seen, point_count, product_count, tile_sizes
-from numbaconv.cost import MEMORY_BYTES, PREPARED, STREAM_BYTES, TILE_OVERHEAD, Work, from_l3, share, step_fmas
+from numbaconv.cost import MEMORY_BYTES, STREAM_BYTES, TILE_OVERHEAD, Work, from_l3, preparing_cycles, share, step_fmas
 from numbaconv.geometry import Cut, ceil_div, cut_outputs, even_block, inputs_seen, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -481,7 +481,7 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
     fetching = cut.depth(C) * K * size / MEMORY_BYTES if _fetched(problem, weights, machine) else 0.0
     beyond, preparing = 0, 0.0
     if not problem.constant_weight:
-        preparing = _prepared(problem, mh, mw, machine) * PREPARED * LINE / machine.vector_bytes / threads
+        preparing = preparing_cycles(_prepared(problem, mh, mw, machine), problem.dtype, machine) / threads
         elements = weights + threads * _workspace(problem, _smallest(problem, mh, mw, machine), machine)
         beyond = max(0, elements * size - problem.workspace_limit)
     waiting = from_l3(weights * size, 1.0, machine) / machine.l3_per_cycle / threads
