@@ -63,7 +63,7 @@ def step_fmas(mr: int, nv: int, machine: Machine, *, asks: bool = False) -> floa
     Two a cycle, each of four cycles, leave 8 sums no slack: with AVX2 tiles of 5 x 2 run 3 to 4 % below those of 6 x 2,
     of 3 x 3, an odd number of sums for two units, 7 to 10, and of 3 x 2 30 %, which is what 8 sums take. Nor are there
     more loads in a cycle than so many: a step loads ``nv`` vectors, and ``mr`` elements to broadcast. A kernel that
-    ``asks`` for lines ahead does so where loads are few, and each takes half as long as a load: products of 14 x 2 from
+    ``asks`` for lines ahead does so, and where loads are few each takes half as long as one: products of 14 x 2 from
     L2 run at 0.86 of the peak of Intel Ice Lake so, and those of 8 x 3 at 0.95. On Granite Rapids those of 7 x 2 are 7
     to 10 % below those of 10 x 2.
     """
@@ -130,8 +130,8 @@ class Work(NamedTuple):
     """Counts of work over all tasks, and the ``share`` of it that the thread with most to do has.
 
     ``fmas`` vector fused multiply-adds, in ``tiles`` register tiles; elements ``moved`` by vectors and
-    ``scattered`` singly; ``streamed`` bytes of operands read from L2 or L3, ``waited`` ones of weights from L3, for
-    which some CPUs wait, and ``fetched`` ones from memory; ``prepared`` elements of weight laid out anew in this call.
+    ``scattered`` singly; ``streamed`` bytes of operands read from L2 or L3, ``waited`` ones from L3, for which some
+    CPUs wait, and ``fetched`` ones from memory; ``prepared`` elements of weight laid out anew in this call.
     """
 
     share: float

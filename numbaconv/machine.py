@@ -30,7 +30,7 @@ class _Core(NamedTuple):
     asks_near: bool = False
 
 
-#: Bytes a cycle that come from L3 on Intel's servers, which products wait for: both kinds read 27 to 30 GB/s.
+#: Bytes a cycle that come from L3 on Intel's servers since Ice Lake: they read 27 to 30 GB/s.
 _INTEL_L3 = 8.0
 #: Cores unlike the usual one, by LLVM's names of CPUs. AMD Zen 4 computes vectors of 64 bytes in halves, and some of
 #: Intel's have one unit that wide. Intel Ice Lake, of two, was measured to load little more than one a cycle, be it one
@@ -42,7 +42,10 @@ _CORES = {
     "tigerlake": _Core(fma_per_cycle=1.0, loads_per_cycle=1.0),
     "rocketlake": _Core(fma_per_cycle=1.0, loads_per_cycle=1.0),
     "icelake-server": _Core(loads_per_cycle=1.06, l3_per_cycle=_INTEL_L3, asks_near=True),
-    "sapphirerapids": _Core(l3_per_cycle=_INTEL_L3, asks_near=True),
+    **dict.fromkeys(
+        ("sapphirerapids", "emeraldrapids", "graniterapids", "graniterapids-d"),
+        _Core(l3_per_cycle=_INTEL_L3, asks_near=True),
+    ),
 }
 #: A feature that all from Sapphire Rapids on have, however they are called: a virtual machine may hide which it is.
 _SINCE_SAPPHIRE_RAPIDS = "+amx-tile"

@@ -197,8 +197,8 @@ def test_weights_asked_for_ahead(
 ) -> None:
     """As few as there are here, so that what is asked for is beyond them: far ahead, or by passes where also near."""
     monkeypatch.setattr(ahead, "_MANY_BYTES", 0)
-    machine = replace(this_machine(), asks_near=asks_near)
-    assert ahead.asks_of(problem, 1, machine) == (not asks_near, asks_near, asks_near)
+    machine = replace(this_machine(), asks_near=asks_near, loads_per_cycle=this_machine().fma_per_cycle)
+    assert ahead.asks_of(problem, 1, machine) == (not asks_near, asks_near, asks_near, asks_near)
     x, w, bias = operands(problem)
     expected = solve(problem, x, w, bias)
     plan = make_plan(problem, name, next(iter(ALGORITHMS[name].candidates(problem, machine, 2))), machine)
@@ -206,11 +206,13 @@ def test_weights_asked_for_ahead(
 
 
 def test_only_many_weights_are_asked_for_from_afar() -> None:
-    problem = ConvProblem.parse("mb1ic512ih14oc512oh14kh3ph1")
-    far, near = (replace(MACHINES[-1], asks_near=asks_near) for asks_near in (False, True))
-    many, few = ([ahead.asks_of(problem, elements, machine) for machine in (far, near)] for elements in (10**7, 10**5))
-    assert many == [(True, False, False), (False, True, True)]
-    assert few == [(False, False, False), (False, True, False)]
+    """Far ahead or by passes, as the machine has it, and not by passes where loads are few."""
+    problem, machine = ConvProblem.parse("mb1ic512ih14oc512oh14kh3ph1"), MACHINES[-1]
+    assert machine.few_loads
+    machines = replace(machine, asks_near=False), replace(machine, loads_per_cycle=2.0), machine
+    many, few = ([ahead.asks_of(problem, elements, machine) for machine in machines] for elements in (10**7, 10**5))
+    assert many == [(True, False, False, False), (False, True, True, True), (False, True, False, False)]
+    assert few == [(False, False, False, False), (False, True, False, True), (False, True, False, False)]
 
 
 @dtypes

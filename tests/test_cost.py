@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from numbaconv import machine
-from numbaconv.cost import Work, busiest, from_l3, share
+from numbaconv import machine, timing
+from numbaconv.algorithms import ALGORITHMS
+from numbaconv.algorithms.ahead import asked_share
+from numbaconv.algorithms.staging import planes_collide
+from numbaconv.cost import Work, busiest, from_l3, preparing_cycles, share
 from numbaconv.machine import Machine
+from numbaconv.problem import ConvProblem
 
 MACHINE = Machine("any", 64, 32, 48 << 10, 1 << 20, 32 << 20, clock=1e9)
+#: As Intel's servers are: L2 is late, and L3 slow.
+LATE = replace(MACHINE, l3_per_cycle=8.0, asks_near=True)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +33,17 @@ MACHINE = Machine("any", 64, 32, 48 << 10, 1 << 20, 32 << 20, clock=1e9)
 )
 def test_vectors(features: str, architecture: str, vectors: tuple[int, int]) -> None:
     assert machine._vectors(features.split(","), architecture) == vectors
+
+
+def test_cores_that_go_by_another_name() -> None:
+    """A virtual machine may hide the model, or the features; and shorter vectors are computed as elsewhere."""
+    hidden, known, plain = (
+        machine._core(cpu, features, 64)
+        for cpu, features in (("rocketlake", ["+amx-tile"]), ("graniterapids", []), ("rocketlake", []))
+    )
+    assert hidden == known != plain
+    assert (known.fma_per_cycle, known.loads_per_cycle, known.asks_near) == (2.0, 2.0, True)
+    assert machine._core("graniterapids", ["+amx-tile"], 32) == machine._core("znver3", [], 32)
 
 
 def test_caches_that_nobody_tells(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,3 +97,81 @@ def test_time_grows_with_every_kind_of_work() -> None:
     for kind in Work._fields:  # by so much that what streams in takes longer than the products beside it
         more = work._replace(**{kind: 100 * getattr(work, kind)})
         assert more.seconds(slow, 2, "float32") > seconds, kind
+
+
+def test_weights_that_l2_does_not_hold_take_longer_to_lay_out() -> None:
+    for elements, longer in ((1e4, False), (1e6, True)):
+        late, usual = (preparing_cycles(elements, "float32", where) for where in (LATE, MACHINE))
+        assert (late > usual) == longer
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "collide"),
+    [
+        ("mb1ic256ih56oc64kh1", LATE, True),  # planes of 4 * 49 lines
+        ("mb1ic64ih56oc64kh1", LATE, False),
+        ("mb1ic256ih56oc64kh1", MACHINE, False),
+        ("mb1ic512ih28oc64kh1", LATE, False),  # an odd number of lines
+        ("mb1ic512ih14oc64kh1", LATE, False),  # no whole lines
+    ],
+)
+def test_planes_that_collide(text: str, where: Machine, collide: bool) -> None:
+    assert planes_collide(ConvProblem.parse(text), where) == collide
+
+
+@pytest.mark.parametrize("nv", [1, 2, 3])
+@pytest.mark.parametrize("passes", [2, 3, 7, 56, 200])
+def test_passes_ask_for_the_next_piece_and_hardly_more(passes: int, nv: int) -> None:
+    line, depth = 16, 128
+    nr, most = nv * line, (nv + 1) // 2 * line  # what `asker` asks for at once
+    end, at, lines = nr * depth, 0, set()
+    for _ in range(passes):
+        each = asked_share(nr, passes, at, end)
+        if each:
+            lines |= {(at + c * each + begin) // line for c in range(depth) for begin in range(0, most, line)}
+        at += depth * each
+    assert lines >= set(range(nv * depth))
+    assert max(lines) < 1.2 * nv * depth
+    assert asked_share(nr, 1, 0, end) == 0
+
+
+def test_tiles_that_l2_does_not_hold_come_again() -> None:
+    """From L3, for every panel, where it is slow: 7 x 7 tiles of 4 x 4 are 4 MiB, and a row of them is not."""
+    row, problem = ALGORITHMS["winograd"], ConvProblem.parse("mb1ic128ih56oc128kh3sh2ph1", constant_weight=True)
+    for block_p, longer in ((7, True), (1, False)):
+        settings = row.settings(4, 4, 10, 2, block_p, 7, 4)
+        small, large = (
+            [
+                row.estimate(problem, settings, replace(where, l2=l2), 1)
+                for where in (LATE, replace(LATE, l3_per_cycle=1e9))
+            ]
+            for l2 in (2 << 20, 64 << 20)
+        )
+        # Beside what weights take, which is the same for one block of tiles and for seven.
+        assert (small[0] > 1.1 * large[0]) or not longer
+        assert small[1] == pytest.approx(large[1], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "late", "usual"),
+    [
+        ("g144mb1ic144ih56oc144kh3ph1", True, False),
+        ("g32mb1ic32ih56oc32kh3ph1", False, False),
+        ("g192mb1ic192ih28oc192kh3ph1", False, False),  # no longer than a tile
+        ("g64mb1ic64ih224oc64kh3ph1", True, True),
+        ("g384mb64ic384ih14oc384kh3ph1", True, True),
+    ],
+)
+def test_pixels_that_depthwise_asks_for(text: str, late: bool, usual: bool) -> None:
+    for where, asks in ((LATE, late), (MACHINE, usual)):
+        first = next(iter(ALGORITHMS["depthwise"].candidates(ConvProblem.parse(text), replace(where, l2=2 << 20), 1)))
+        assert (first.ahead > 0) == asks
+
+
+def test_calls_before_a_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    timing._warm(lambda: calls.append(1))
+    assert len(calls) == timing._WARMING_CALLS
+    monkeypatch.setattr(timing, "_WARMING_SECONDS", 0.0)
+    timing._warm(lambda: calls.append(1))
+    assert len(calls) == timing._WARMING_CALLS + 1

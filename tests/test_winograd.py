@@ -216,7 +216,7 @@ def test_weights_that_change_get_smaller_tiles() -> None:
 
     On machines that do not wait for L3, where those that stay the same get small ones, too.
     """
-    row, machine = ALGORITHMS["winograd"], replace(this_machine(), l3_per_cycle=inf)
+    row, machine = ALGORITHMS["winograd"], replace(this_machine(), l3_per_cycle=inf, asks_near=False)
     problem = ConvProblem.parse("mb1ic256ih14oc256oh14kh3ph1")
 
     def elements(problem: ConvProblem) -> int:

@@ -1,4 +1,4 @@
-"""Lines that products will read, asked for ahead: far, from memory or L3 into L2, or near, into L1."""
+"""Lines that products will read, asked for ahead: far or by passes, from memory or L3 into L2, or near, into L1."""
 
 from __future__ import annotations
 
@@ -32,33 +32,48 @@ _NEAR, _NEAR_WEIGHTS = 16, 64
 
 
 class Asks(NamedTuple):
-    """What a kernel asks for: weights ``far`` ahead, weights and pixels ``near``, or the next piece ``by_passes``."""
+    """What a kernel asks for: weights ``far`` ahead, or the next piece of them ``by_passes``; ``near``, or not.
+
+    Near are weights and pixels where each step reads lines of its own. ``in_turn`` are pixels whose lines last for many
+    steps.
+    """
 
     far: bool
     near: bool
     by_passes: bool
+    in_turn: bool
 
 
 def asks_of(problem: ConvProblem, elements: int, machine: Machine) -> Asks:
-    """What the kernel asks for whose prepared weight has so many elements, be it far or by passes if L2 keeps it not.
+    """What the kernel asks for whose prepared weight has so many elements.
 
-    By passes: those over a piece of the weight, by tile after tile of pixels, ask for the next piece in equal shares.
-    Else the first waits for L3, and the others do not. On Intel's Granite Rapids `winograd`'s layers of 512 channels
-    take 4 to 14 % less so, `strassen`'s of 7 x 7 6 to 13, and `direct`'s 8 to 15; as much as 15 to 40 % after others
-    had the caches. On AMD Zen 5, whose L3 is fast, no layer gains so, and one of two passes takes 6 to 13 % more.
+    Of a weight that L2 does not keep, passes over a piece of it, by tile after tile of pixels, ask for the next piece
+    in equal shares. Else the first waits for L3, and the others do not. On Intel's Granite Rapids `winograd`'s layers
+    of 512 channels take 4 to 14 % less so, `strassen`'s of 7 x 7 6 to 13, and `direct`'s 8 to 15; as much as 15 to 40 %
+    after others had the caches. On AMD Zen 5, whose L3 is fast, no layer gains so, and one of two passes takes 6 to
+    13 % more. There, and on all others, they ask far ahead. Ice Lake has no loads to spare for it.
     """
     many = elements * ITEM_SIZE[problem.dtype] >= _MANY_BYTES
     near = machine.asks_near
-    return Asks(many and not near, near, many and near)
+    spare = near and not machine.few_loads
+    return Asks(many and not near, near, many and spare, spare)
 
 
 @shared
-def asked_share(nr: int, passes: int) -> int:
-    """Elements for which each of so many passes asks in a step, of rows of ``nr``: none if it is the only one.
+def asked_share(nr: int, passes: int, asked: int, end: int) -> int:
+    """Elements for which each of so many passes asks in a step, of rows of ``nr``, from ``asked`` on.
 
-    That would ask too far ahead: 512 channels at 7 x 7 take 10 % more so.
+    None if all to the ``end`` of the next piece are asked for; nor by the only pass, which would ask too far ahead:
+    512 channels at 7 x 7 take 10 % more so.
+
+    Examples
+    --------
+    >>> [asked_share(32, passes, 0, 32 * 128) for passes in (1, 2, 7, 100)]
+    [0, 16, 5, 1]
+    >>> asked_share(32, 100, 32 * 128, 32 * 128)
+    0
     """
-    return (nr + passes - 1) // passes if passes > 1 else 0
+    return (nr + passes - 1) // passes if passes > 1 and asked < end else 0
 
 
 @functools.cache
@@ -78,15 +93,15 @@ def asker(nr: int, lanes: int, asks: Asks) -> Dispatcher:
 def rows_asker(mr: int, line: int, asks: Asks) -> Dispatcher:
     """The kernel piece that asks for a tile's pixels, rows of channels, of a ``line`` of so many elements further on.
 
-    Near, it asks in each step for a row in turn, so that each line is asked for once. With pixels in L2 `winograd`'s
-    layers of 512 channels at 28 x 28 and at 14 x 14 take 5 to 6 % less on Intel Granite Rapids so, 256 at 56 x 56 5,
-    and 128 at 56 x 56 with stride 2 8; others are level.
+    In each step for a row in turn, so that each line is asked for once, and for some of the rows behind the tile's.
+    With pixels in L2 `winograd`'s layers of 512 channels at 28 x 28 and at 14 x 14 take 5 to 6 % less on Intel Granite
+    Rapids so, 256 at 56 x 56 5, and 128 at 56 x 56 with stride 2 8; others are level.
     """
-    near, each = asks.near, (mr + line - 1) // line
+    in_turn, each = asks.in_turn, (mr + line - 1) // line
 
     def ask(pixels: Array, first: int, c: int, step: int) -> None:
         """Step ``c``, for rows that are ``step`` apart and begin at ``pixels[first]``."""
-        if near:
+        if in_turn:
             row = c & (line - 1)
             prefetch_rows(pixels, first + row * step + c - row + line, line * step, each, 1)
 
@@ -101,7 +116,7 @@ def multiplier(mr: int, nr: int, lines: int, asks: Asks) -> Dispatcher:
     across two, or 0 where each is in a line of its own, which many steps share.
     """
 
-    far, near, _ = asks
+    far, near = asks.far, asks.near
 
     def multiply(acc: Any, pixels: Array, pixel: int, step: int, distance: int, w: Array, weight: int) -> Any:
         """Add the product of ``pixels[pixel + i * step]`` and ``w[weight:]``; the next one's lie ``distance`` on."""

@@ -54,7 +54,7 @@ _AHEAD = 4
 _FAR = 6
 #: Where L3 is slow, input and output together have to be so large a part of L2, and rows longer than a tile: on Intel
 #: Granite Rapids 64 channels of 56 x 56 take 3 % less, 96 14, and 144 30, and 96 of 112 x 112 with stride 2 12.
-_NEARLY = 0.75
+_NEARLY_L2 = 0.75
 #: Staged, they are asked for an image ahead if they are so large a part of L3: with one thread of AMD Zen 3, 16 images
 #: of 56 x 56 and 64 channels took a sixth less, but 96 of 112 x 112 with stride 2, 4.8 MB, would take a tenth more.
 _STAGED_FAR = 4
@@ -331,8 +331,8 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         width = nv * lanes // parts
         wasteful = max(problem.stride) > 1 or Q <= 2 * width
         beyond = pixels >= machine.l2 * (_FAR if wasteful else 1)
-        if machine.asks_near:
-            beyond = Q > width and pixels + written >= machine.l2 * _NEARLY
+        if machine.asks_near and Q > width:
+            beyond = beyond or pixels + written >= machine.l2 * _NEARLY_L2
         ahead = _AHEAD if beyond else 0
         block_q = even_block(Q, _MOST_COLUMNS, width)
         most_rows, least = _BLOCK_OUTPUTS // block_q, _LEAST_OUTPUTS

@@ -190,8 +190,7 @@ def _kernel(
         ``x`` is read as [N][C][Q], and the tile of a block shorter than ``mr`` sees pixels of the block before; with
         ``asks.near``, lines of the next channels are asked for, with ``ahead`` pixels two tiles further on, and with
         ``asks_to_write`` outputs before their products. The tiles of a block are passes over its weights. With
-        ``by_rows`` each row of the kernel is a sum of its own, or
-        several of them.
+        ``by_rows`` each row of the kernel is a sum of its own, or several of them.
         """
         g = read(geometry)
         C, K, T, R, S = g.C, g.K, g.T, g.R, g.S
@@ -230,13 +229,16 @@ def _kernel(
                 run = S * C if whole_rows else bc
                 block_weights = ((group * panels + panel) * C + c) * T * R * S * nr
                 scratch = unfinished
-                asked, share_asked = block_weights + T * R * S * bc * nr, asked_share(nr, bp * ((bq + mr - 1) // mr))
+                asked = block_weights + T * R * S * bc * nr
+                end = asked + T * R * S * bc * nr
+                passes = bp * ((bq + mr - 1) // mr)
                 for p in range(bp):
                     # Rows of the kernel that see padding only are left out: a tenth of 3 x 3 over 7 rows.
                     r_begin, r_end = steps_inside((p0 + p) * g.stride_h - g.pad_h, g.dilation_h, R, g.H)
                     for q_tile in range(0, bq, mr):
                         q = max(-q0 if in_place else 0, min(q_tile, bq - mr))
                         acc = total = zeros(x, mr, nv, lanes)
+                        each = asked_share(nr, passes, asked, end)
                         channel = (n * g.G + group) * K + k
                         at = ((channel * g.O + o) * g.P + p0 + p) * g.Q + q0 + q
                         if asks_to_write:
@@ -244,11 +246,11 @@ def _kernel(
                         if in_place:
                             pixel = ((n * g.G + group) * C + c) * g.Q + q0 + q
                             for i in range(bc):
-                                ask(w, asked + i * share_asked)
+                                ask(w, asked + i * each)
                                 acc = multiply(acc, x, pixel + i * g.Q, 1, g.Q, w, block_weights + i * nr)
                                 if ahead:
                                     prefetch_rows(x, pixel + i * g.Q + 2 * mr, 0, 1, 1)
-                            asked += bc * share_asked
+                            asked += bc * each
                         for t in range(0 if in_place else T):
                             for r in range(r_begin, r_end):
                                 weight = block_weights + (t * R + r) * S * bc * nr
@@ -260,20 +262,20 @@ def _kernel(
                                     column = (q0 + q) * g.stride_w - g.pad_w + s * g.dilation_w
                                     if taps > 1 and column < 0:
                                         for i in range(run):
-                                            ask(w, asked + i * share_asked)
+                                            ask(w, asked + i * each)
                                             acc = rank1_rows(acc, workspace, pixel + i, step, w, weight, 1, mr)
                                             weight += nr
                                     elif taps > 1 and column + last * g.stride_w >= g.W:
                                         for i in range(run):
-                                            ask(w, asked + i * share_asked)
+                                            ask(w, asked + i * each)
                                             acc = rank1_rows(acc, workspace, pixel + i, step, w, weight, 0, last)
                                             weight += nr
                                     else:
                                         for i in range(run):
-                                            ask(w, asked + i * share_asked)
+                                            ask(w, asked + i * each)
                                             acc = rank1(acc, workspace, pixel + i, step, w, weight)
                                             weight += nr
-                                    asked += run * share_asked
+                                    asked += run * each
                                     if by_rows and ends_stretch(s + 1, taps, run):
                                         total = add(total, acc)
                                         acc = zeros(x, mr, nv, lanes)

@@ -225,15 +225,15 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     again = is_pointwise(problem) and C * Q * ITEM_SIZE[problem.dtype] > machine.l2
     # From L3 they come a few lines of each at a time: on Intel Granite Rapids 144 to 24 channels at 56 x 56 took 1.7
     # times as long as foretold, and 256 to 128 2.6 times. What L2 has no room for are outputs and weights, too.
-    image = C * prod(problem.in_size) * ITEM_SIZE[problem.dtype]
-    from_l3 = is_single_tap(problem) and 4 * image > 3 * machine.l2
+    image = C * prod(problem.in_size[1:]) * ITEM_SIZE[problem.dtype]
+    waits = is_single_tap(problem) and 4 * image > 3 * machine.l2
     return Work(
         share(threads, images, (P, block_p), (Q, block_q), (K, block_k)),
         fmas=tiles * _tile_cost(problem, machine)(mr, nv),
         tiles=tiles,
         moved=tiles * nv * lanes * (mr / 4 + (C / 10 if again else 0)) + staged,
         streamed=tiles * mr * C * prod(problem.kernel_size) * ITEM_SIZE[problem.dtype],
-        waited=images * row_tiles * image if from_l3 else 0,
+        waited=images * row_tiles * image if waits else 0,
     ).seconds(machine, threads, problem.dtype)
 
 

@@ -46,8 +46,9 @@ def planes_collide(problem: ConvProblem, machine: Machine) -> bool:
     lines that follow each other.
     """
     lines, rest = divmod(prod(problem.in_size) * ITEM_SIZE[problem.dtype], LINE)
-    room = machine.l1 // LINE // gcd(lines, _SETS)
-    return machine.asks_near and rest == 0 and problem.in_channels // problem.groups > room
+    meeting = gcd(lines, _SETS)
+    room = machine.l1 // LINE // meeting
+    return machine.asks_near and rest == 0 and meeting > 1 and problem.in_channels // problem.groups > room
 
 
 def masks_are_dear(lanes: int, dtype: str) -> bool:

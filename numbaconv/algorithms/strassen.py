@@ -219,14 +219,14 @@ def _kernel(mr: int, nv: int, lanes: int, strided: bool, has_short: bool, in_pla
         def take(
             step: int, x: Array, x11: int, line: int, w: Array, weights: int, workspace: Array, pixels: int, kept: int,
             g: Any, begin: int, no_sum: bool, stages: bool, bias: Array, y: Array, image: int, k: int, q: int,
-            asked: int, share: int,
+            asked: int, each: int,
         ) -> None:  # fmt: skip
             """Channels from ``begin`` on of a step.
 
             X11 begins at ``x[x11]``, its channels ``line`` apart, the step's quarter of pixels at ``workspace[pixels]``
             unless it is ``no_sum``, and the pair's tiles at ``workspace[kept]``. With ``stages`` the pair's sums are
             staged meanwhile. The pair's first output is that of pixel ``q`` and channel ``k`` of a group of ``image``.
-            Of the weights from ``asked`` on ask for ``share`` with each channel.
+            Of the weights from ``asked`` on ask for ``each`` with a channel.
             """
             half, Q = g.C // 2, g.O * g.P * g.Q
             end = min(half, begin + g.block_c)
@@ -237,16 +237,16 @@ def _kernel(mr: int, nv: int, lanes: int, strided: bool, has_short: bool, in_pla
                 acc = load_tile(workspace, kept + _ADDED[step] * tile, nr, rows, nv, lanes)
             if stages:  # the stores wait for L2, and products do not: 1 to 6 % of the whole
                 for c in range(begin, end):
-                    ask(w, asked + (c - begin) * share)
+                    ask(w, asked + (c - begin) * each)
                     acc = multiply(acc, x, quarter + c * line, 1, line, w, weights + c * nr)
                     stage_sums(x, quarter + c * line, line, half, workspace, pixels + c * width, g.pitch)
             elif no_sum:
                 for c in range(begin, end):
-                    ask(w, asked + (c - begin) * share)
+                    ask(w, asked + (c - begin) * each)
                     acc = multiply(acc, x, quarter + c * line, 1, line, w, weights + c * nr)
             else:
                 for c in range(begin, end):
-                    ask(w, asked + (c - begin) * share)
+                    ask(w, asked + (c - begin) * each)
                     acc = multiply_staged(acc, workspace, pixels + c * width, 1, width, w, weights + c * nr)
             if begin > 0:
                 acc = add(acc, load_tile(workspace, sums, nr, rows, nv, lanes))
@@ -314,8 +314,10 @@ def _kernel(mr: int, nv: int, lanes: int, strided: bool, has_short: bool, in_pla
                 weights = ((group * panels + panel) * _STEPS + step) * half * nr
                 for begin in range(0, half, g.block_c):
                     depth = min(half - begin, g.block_c)
-                    asked, share_asked = weights + (begin + depth) * nr, asked_share(nr, pairs)
+                    asked = weights + (begin + depth) * nr
+                    end = asked + depth * nr
                     for pair in range(pairs):
+                        each = asked_share(nr, pairs, asked, end)
                         q = unit_start(first_pair + pair, cut)
                         no_sum = (step == 0 or step == 1 or step == 4) and pair < pairs_in_place
                         stages = no_sum and step == 0 and panel == k_task * g.block_k
@@ -324,11 +326,11 @@ def _kernel(mr: int, nv: int, lanes: int, strided: bool, has_short: bool, in_pla
                         k = panel * 2 * nr
                         if first_pair + pair < cut.units - cut.short:
                             take(step, x, first + q, line, w, weights, workspace, pixels, kept, g, begin, no_sum,
-                                 stages, bias, y, image, k, q, asked, share_asked)  # fmt: skip
+                                 stages, bias, y, image, k, q, asked, each)  # fmt: skip
                         elif has_short:
                             take_short(step, x, first + q, line, w, weights, workspace, pixels, kept, g, begin, no_sum,
-                                       stages, bias, y, image, k, q, asked, share_asked)  # fmt: skip
-                        asked += depth * share_asked
+                                       stages, bias, y, image, k, q, asked, each)  # fmt: skip
+                        asked += depth * each
 
     return jit(strassen)
 
@@ -430,10 +432,12 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     C, K = problem.group_channels
     panels, pairs = ceil_div(K, 2 * nv * lanes), _cut(problem, mr).units
     images = max(1, problem.batch) * problem.groups
-    # Pixels count, be they in place: of 256 to 128 channels at 56 x 56 blocks of 24 pairs, which fill three quarters of
-    # L2 without them, take 9 % more than those of 12 on Intel's Granite Rapids, and 512 to 256 at 28 x 28 in 12 pairs
-    # 5 % more than in 6.
-    pair_bytes = (_STEPS * _plane(problem, mr, lanes) + _KEPT * mr * nv * lanes + 2 * mr * C) * size
+    # Where L2 is late, pixels in place count, too: of 256 to 128 channels at 56 x 56 blocks of 24 pairs, which fill
+    # three quarters of L2 without them, take 9 % more than those of 12 on Intel's Granite Rapids, and 512 to 256 at
+    # 28 x 28 in 12 pairs 5 % more than in 6.
+    in_place = is_pointwise(problem) and not machine.asks_near
+    pixels = 0 if in_place else 2 * mr * C
+    pair_bytes = (_STEPS * _plane(problem, mr, lanes) + _KEPT * mr * nv * lanes + pixels) * size
     least = 1 if fed_by_l2(mr, nv, machine) else _LEAST_PAIRS
     most_bytes = min(max(machine.l2 * 3 // 4, least * pair_bytes), problem.workspace_limit // threads)
     most = max(1, most_bytes // pair_bytes)

@@ -298,19 +298,19 @@ def _kernel(
 
         def sum_tile(
             workspace: Array, pixels: int, tile_pitch: int, w: Array, weights: int, depth: int, sums: int, more: bool,
-            asked: int, share: int,
+            asked: int, each: int,
         ) -> None:  # fmt: skip
             """Sum ``depth`` channels to ``workspace[sums:]``, and with ``more`` to what is there.
 
-            Ask for as many times ``share`` of the weights from ``asked`` on.
+            Ask for as many times ``each`` of the weights from ``asked`` on.
             """
-            # Every pass over the tiles asks for weights, all lines of them: where others use L3 too, 256 channels at
-            # 14 x 14, a single pass, took 0.92 ms on AMD Zen 4 with every other line asked for, 0.61 with none, and
-            # 0.57 so. By the first pass alone 512 take 7 to 60 % more.
+            # Asking far, every pass over the tiles asks for all lines of its weights: where others use L3 too, 256
+            # channels at 14 x 14, a single pass, took 0.92 ms on AMD Zen 4 with every other line asked for, 0.61 with
+            # none, and 0.57 so. By the first pass alone 512 take 7 to 60 % more.
             acc = zeros(workspace, rows, nv, lanes)
             pitch = in_register(tile_pitch)  # with it on the stack layers took 5 to 20 % more on AMD Zen 3
             for c in range(depth):
-                ask(w, asked + c * share)
+                ask(w, asked + c * each)
                 ask_pixels(workspace, pixels, c, pitch)
                 acc = multiply(acc, workspace, pixels + c, pitch, 1, w, weights + c * nr)
             if more:
@@ -389,16 +389,18 @@ def _kernel(
                         pixels = transformed + point * plane + run * column_phases * C + c_block
                         factors = weights + (run * length + c_block) * nr
                         depth = min(sum_block, length - c_block)
-                        asked, share = factors + depth * nr, asked_share(nr, (span + mr - 1) // mr)
+                        asked, passes = factors + depth * nr, (span + mr - 1) // mr
+                        end = asked + depth * nr
                         for tile in range(begin, begin + span, mr):
                             at = pixels + tile * tile_pitch
                             sums = products + point * product_plane + tile * nr
                             more = run + c_block > 0
+                            each = asked_share(nr, passes, asked, end)
                             if begin + span - tile >= mr:
-                                sum_tile(workspace, at, tile_pitch, w, factors, depth, sums, more, asked, share)
+                                sum_tile(workspace, at, tile_pitch, w, factors, depth, sums, more, asked, each)
                             else:
-                                sum_low_tile(workspace, at, tile_pitch, w, factors, depth, sums, more, asked, share)
-                            asked += depth * share
+                                sum_low_tile(workspace, at, tile_pitch, w, factors, depth, sums, more, asked, each)
+                            asked += depth * each
                 weights += runs * length * nr
             for vector in range(nv):
                 k = panel * nr + vector * lanes

@@ -85,7 +85,7 @@ def prefetch_rows(typingctx: Any, a: Any, offset: Any, ld: Any, rows: Any, level
 
 @intrinsic(prefer_literal=True)
 def prefetch(typingctx: Any, a: Any, offset: Any, length: Any, level: Any) -> tuple[Any, Lowering]:
-    """Ask for the cache lines of ``a[offset : offset + length]``, of which the first is a line's first element.
+    """Ask for the cache line of ``a[offset]``, and of every element a line's length further on, less than ``length``.
 
     ``level`` is that of the cache, as for `prefetch_rows`; no address is wrong.
     """
