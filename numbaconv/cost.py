@@ -25,6 +25,8 @@ _FMA_CYCLES = 4.0
 #: Cycles per element of a 1 x 1 weight that is laid out in panels, with vectors of 64 bytes; half as long ones take
 #: twice as many: 0.5 on AMD Zen 5, and 0.5 to 1.2 on AMD Zen 3, what the caches lose to it included.
 PREPARED = 0.45
+#: Times as many where L2 is late.
+_LATE = 1.6
 #: Cycles for entering and leaving one register tile: loop set-up, bias, clip.
 TILE_OVERHEAD = 30.0
 #: Cycles that the fetching of a task, and its first steps, cost.
@@ -92,11 +94,11 @@ def from_l3(weight_bytes: float, times: float, machine: Machine) -> float:
 def preparing_cycles(elements: float, dtype: str, machine: Machine) -> float:
     """Cycles for laying out so many elements of a weight.
 
-    What L2 does not hold of it, and of what it becomes, waits for L3: on Intel Granite Rapids 512 to 2048 channels at
-    7 x 7 took 0.17 ms longer than foretold without, and 1024 to 2048 0.40.
+    Where L2 is late it takes 0.6 to 1.1 cycles each on Intel Granite Rapids, and what L2 does not hold waits for L3:
+    512 to 2048 channels at 7 x 7 took 0.17 ms longer than foretold without either, and 1024 to 2048 0.40.
     """
-    waiting = from_l3(1.5 * elements * ITEM_SIZE[dtype], 1.0, machine) / machine.l3_per_cycle
-    return elements * PREPARED * LINE / machine.vector_bytes + waiting
+    waiting = from_l3(elements * ITEM_SIZE[dtype], 1.0, machine) / machine.l3_per_cycle
+    return elements * PREPARED * (_LATE if machine.asks_near else 1.0) * LINE / machine.vector_bytes + waiting
 
 
 def busiest(threads: int, pieces: int, length: int, block: int) -> float:
