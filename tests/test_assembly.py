@@ -194,9 +194,11 @@ def test_taps_of_one_remainder_share_what_sorts_a_row(taps: int, stride: int) ->
 _WHOLE_KERNEL = """
 from numbaconv import runtime
 from numbaconv.algorithms import winograd
+from numbaconv.algorithms.ahead import Asks
 from numbaconv.geometry import GEOMETRY
 
-kernel = winograd._kernel({m}, {m}, 3, 3, 1, 1, {mr}, {nv}, 8, 4, 128, False, False)
+asks = Asks(far=False, near=False, by_passes=False, in_turn=False)
+kernel = winograd._kernel({m}, {m}, 3, 3, 1, 1, {mr}, {nv}, 8, 4, 128, asks)
 runtime.kernel_address(kernel, "float32", GEOMETRY)
 (compiled,) = kernel.overloads.values()
 print(compiled.library.get_asm_str())

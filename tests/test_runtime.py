@@ -213,7 +213,7 @@ def test_workspaces_are_given_back_when_a_call_fails(monkeypatch: pytest.MonkeyP
 
 #: Computes by the team, by Numba's layer as if it were taken, in two threads at once, and so in a forked child, too.
 FORKING = """
-import os, sys, threading
+import os, sys, threading, time
 import numpy as np
 import numbaconv as nc
 from naive import integers, convolve
@@ -242,6 +242,7 @@ def compute_in_all_ways():
         worker.join()
 
 compute_in_all_ways()
+time.sleep(0.3)  # a thread that was joined may hold TBB for a moment, which then says that it cannot be stopped
 child = os.fork()
 compute_in_all_ways()
 if not child:
