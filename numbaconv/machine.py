@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from numba.core import registry
 
@@ -19,33 +19,19 @@ from numbaconv.arguments import ITEM_SIZE
 _DEFAULT_CACHES = (32 << 10, 512 << 10, 4 << 20)
 #: Clock in Hz that turns the cost model's cycles into the seconds it prints, to which it adds those of any call.
 _NOMINAL_CLOCK = 3.5e9
-
-
-class _Core(NamedTuple):
-    """What decides how fast a core is with vectors of 64 bytes; fields as those of `Machine`."""
-
-    fma_per_cycle: float = 2.0
-    loads_per_cycle: float = 2.0
-    l3_per_cycle: float = math.inf
-    asks_near: bool = False
-
-
 #: Bytes a cycle that come from L3 on Intel's servers since Ice Lake: they read 27 to 30 GB/s.
 _INTEL_L3 = 8.0
-#: Cores unlike the usual one, by LLVM's names of CPUs. AMD Zen 4 computes vectors of 64 bytes in halves, and some of
-#: Intel's have one unit that wide. Intel Ice Lake, of two, was measured to load little more than one a cycle, be it one
-#: element for all lanes: products in tiles of 14 x 1 run at half the peak, of 6 x 2 at 0.79, of 14 x 2 at 0.93, and of
-#: 8 x 3 and 6 x 4 at 0.98 and more. Those of 32 bytes it loads twice a cycle. Sapphire Rapids and later ones load two.
-_CORES = {
-    "znver4": _Core(fma_per_cycle=1.0, loads_per_cycle=1.0),
-    "icelake-client": _Core(fma_per_cycle=1.0, loads_per_cycle=1.0),
-    "tigerlake": _Core(fma_per_cycle=1.0, loads_per_cycle=1.0),
-    "rocketlake": _Core(fma_per_cycle=1.0, loads_per_cycle=1.0),
-    "icelake-server": _Core(loads_per_cycle=1.06, l3_per_cycle=_INTEL_L3, asks_near=True),
-    **dict.fromkeys(
-        ("sapphirerapids", "emeraldrapids", "graniterapids", "graniterapids-d"),
-        _Core(l3_per_cycle=_INTEL_L3, asks_near=True),
-    ),
+#: What `Machine` has of cores unlike the usual one, by LLVM's names of CPUs, with vectors of 64 bytes. AMD Zen 4
+#: computes these in halves, and some of Intel's have one unit that wide. Intel Ice Lake, of two, was measured to load
+#: little more than one a cycle, be it one element for all lanes: products in tiles of 14 x 1 run at half the peak, of
+#: 6 x 2 at 0.79, of 14 x 2 at 0.93, and of 8 x 3 and 6 x 4 at 0.98 and more. Those of 32 bytes it loads twice a cycle.
+#: Sapphire Rapids and later ones load two.
+_HALVES = {"fma_per_cycle": 1.0, "loads_per_cycle": 1.0}
+_LATE_L2 = {"l3_per_cycle": _INTEL_L3, "asks_near": True}
+_CORES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("znver4", "icelake-client", "tigerlake", "rocketlake"), _HALVES),
+    "icelake-server": {"loads_per_cycle": 1.06, **_LATE_L2},
+    **dict.fromkeys(("sapphirerapids", "emeraldrapids", "graniterapids", "graniterapids-d"), _LATE_L2),
 }
 #: A feature that all from Sapphire Rapids on have, however they are called: a virtual machine may hide which it is.
 _SINCE_SAPPHIRE_RAPIDS = "+amx-tile"
@@ -121,22 +107,21 @@ def this_machine() -> Machine:
     _, cpu, features = registry.cpu_target.target_context.codegen().magic_tuple()
     vector_bytes, registers = _vectors(features.split(","), platform.machine())
     core = _core(cpu, features.split(","), vector_bytes)
-    return Machine(_processor_name(), vector_bytes, registers, *_caches(), **core._asdict())
+    return Machine(_processor_name(), vector_bytes, registers, *_caches(), **core)
 
 
-def _core(cpu: str, features: list[str], vector_bytes: int) -> _Core:
-    """What is known of a CPU, by LLVM's names of it and of its features, with vectors of so many bytes.
+def _core(cpu: str, features: list[str], vector_bytes: int) -> dict[str, Any]:
+    """How a CPU is unlike the usual one, by LLVM's names of it and of its features, with vectors of so many bytes.
 
     Examples
     --------
-    >>> [_core(cpu, [], 64).fma_per_cycle for cpu in ("rocketlake", "znver5")]
-    [1.0, 2.0]
-    >>> _core("rocketlake", ["+amx-tile"], 64) == _core("graniterapids", ["+amx-tile"], 64) != _core("znver5", [], 64)
+    >>> _core("rocketlake", [], 64), _core("rocketlake", [], 32), _core("znver5", [], 64)
+    ({'fma_per_cycle': 1.0, 'loads_per_cycle': 1.0}, {}, {})
+    >>> _core("rocketlake", ["+amx-tile"], 64) == _core("graniterapids", [], 64)
     True
     """
-    if vector_bytes < 64:
-        return _Core()
-    return _CORES.get("sapphirerapids" if _SINCE_SAPPHIRE_RAPIDS in features else cpu, _Core())
+    name = "sapphirerapids" if _SINCE_SAPPHIRE_RAPIDS in features else cpu
+    return _CORES.get(name, {}) if vector_bytes == 64 else {}
 
 
 def _vectors(features: list[str], architecture: str) -> tuple[int, int]:

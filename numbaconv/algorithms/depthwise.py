@@ -330,10 +330,8 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
     for mr, nv, parts in sorted(tiles, key=cost):
         width = nv * lanes // parts
         wasteful = max(problem.stride) > 1 or Q <= 2 * width
-        beyond = pixels >= machine.l2 * (_FAR if wasteful else 1)
-        if machine.asks_near and Q > width:
-            beyond = beyond or pixels + written >= machine.l2 * _NEARLY_L2
-        ahead = _AHEAD if beyond else 0
+        slow = machine.asks_near and Q > width and pixels + written >= machine.l2 * _NEARLY_L2
+        ahead = _AHEAD if slow or pixels >= machine.l2 * (_FAR if wasteful else 1) else 0
         block_q = even_block(Q, _MOST_COLUMNS, width)
         most_rows, least = _BLOCK_OUTPUTS // block_q, _LEAST_OUTPUTS
         if _overlapped(problem, lanes):

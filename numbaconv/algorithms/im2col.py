@@ -16,7 +16,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Schedule, channels_in_a_run, too_long
-from numbaconv.algorithms.staging import masks_are_dear
+from numbaconv.algorithms.staging import SETS_BYTES, masks_are_dear
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import Work, fed_by_l2, from_l3, share, step_fmas
@@ -53,7 +53,7 @@ _PANEL_ROWS = {"avx512": 256, "neon": 256, "avx2": MOST_SUMMED // 2}
 _WEIGHT_LINES = 0.01
 #: And times as long as others it takes where these lines fall into the same sets of L1, 4 KiB apart: 1 x 1 of
 #: 1024 to 512 channels at 14 x 14 took 12 % longer than foretold, and 512 to 256 at 28 x 28 3 %.
-_SAME_SETS, _SETS_BYTES = 1.08, 4096
+_SAME_SETS = 1.08
 #: Vectors that take as long as one of a narrow tile whose pixels are masked, and elements moved as long as one row of
 #: its panel. 7 x 7 pixels leave one over, and 320 to 1280 channels took 8 % longer than foretold; 14 x 14 leave 4 over,
 #: and 384 to 64 took 6 %.
@@ -274,7 +274,7 @@ def _tile_cost(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> floa
     if fed_by_l2(mr, nv, machine):
         return fmas
     row_bytes = prod(problem.weight_shape[1:]) * ITEM_SIZE[problem.dtype]
-    return fmas * (1 + _WEIGHT_LINES * mr) * (_SAME_SETS if row_bytes % _SETS_BYTES == 0 else 1.0)
+    return fmas * (1 + _WEIGHT_LINES * mr) * (_SAME_SETS if row_bytes % SETS_BYTES == 0 else 1.0)
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:

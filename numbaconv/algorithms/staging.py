@@ -23,8 +23,8 @@ from numbaconv.simd.tile_memory import (
 from numbaconv.simd.vec import get, load_between, put, store_first
 from numbaconv.workspace import LINE
 
-#: Sets of an L1 cache: lines that are as many apart meet in one.
-_SETS = 64
+#: Lines so many bytes apart fall into the same set of L1.
+SETS_BYTES = 4096
 #: Times as long as others that products take of pixels in place whose `planes_collide`.
 COLLIDING = 1.1
 #: Output columns of a block that `phases_stager` stages, at most.
@@ -45,10 +45,8 @@ def planes_collide(problem: ConvProblem, machine: Machine) -> bool:
     lines, take 10 to 16 % longer than foretold by `direct` and `strassen`, and as long by `im2col`, whose panels are
     lines that follow each other.
     """
-    lines, rest = divmod(prod(problem.in_size) * ITEM_SIZE[problem.dtype], LINE)
-    meeting = gcd(lines, _SETS)
-    room = machine.l1 // LINE // meeting
-    return machine.asks_near and rest == 0 and meeting > 1 and problem.in_channels // problem.groups > room
+    apart = gcd(prod(problem.in_size) * ITEM_SIZE[problem.dtype], SETS_BYTES)
+    return machine.asks_near and apart > LINE and problem.in_channels // problem.groups > machine.l1 // apart
 
 
 def masks_are_dear(lanes: int, dtype: str) -> bool:

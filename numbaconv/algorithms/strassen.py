@@ -509,13 +509,10 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     steps = images * pairs * panels * _STEPS
     staged = images * pairs * ceil_div(panels, block_k) * _staging(problem, mr, nv, machine)
     sums = 1 if fed_by_l2(mr, nv, machine) else ceil_div(C // 2, _sum_block(problem, mr, nv, machine))
+    longer = _ALONE if block_q == 1 and machine.asks_near else 1.0
     return Work(
         share(threads, images, (pairs, block_q), (panels, block_k)),
-        fmas=steps
-        * C
-        // 2
-        * _step_fmas(problem, mr, nv, machine)
-        * (_ALONE if block_q == 1 and machine.asks_near else 1),
+        fmas=steps * C // 2 * _step_fmas(problem, mr, nv, machine) * longer,
         tiles=2 * steps * sums,  # where 160 to 960 channels at 7 x 7 look alike, `direct` takes 34 us and this 34 to 46
         moved=steps * sums * mr * nv * lanes + staged,
         streamed=steps * C // 2 * nv * lanes * size,
