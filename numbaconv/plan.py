@@ -17,7 +17,7 @@ from numbaconv.arrays import Array, as_operand, check_out, check_same_type, chec
 from numbaconv.geometry import GEOMETRY
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
-from numbaconv.workspace import POOL, Block, aligned_empty, rows_nbytes
+from numbaconv.workspace import POOLS, Block, aligned_empty, rows_nbytes
 
 _NOT_CONSIDERED = "it was not asked for"
 
@@ -146,11 +146,12 @@ class Plan:
         packing = None if prepared is not None else self.packing
         schedule = self.schedule
         weights, workspaces, block = w if prepared is None else prepared, self._no_workspaces, None
+        pool = POOLS[self.problem.dtype]
         try:
             if packing is not None or schedule.workspace:  # to borrow takes 1 us
                 workers, dtype, own = self._workspaces
                 own, total = (own, own) if packing is None else self._nbytes_with_packing
-                block = POOL.borrow(total)
+                block = pool.borrow(total)
                 if packing is not None:
                     weights = block.bytes[own : own + packing.elements * ITEM_SIZE[dtype]].view(dtype)
                     self._pack(packing, w, weights, block)
@@ -158,19 +159,19 @@ class Plan:
             parallel.drive(self._address, schedule.tasks, x, weights, bias, y, workspaces, schedule.geometry)
         finally:
             if block is not None:
-                POOL.give_back(block)
+                pool.give_back(block)
 
     def prepare(self, weight: Array) -> Array:
         """The weight as the kernel reads it, a flat array of its own."""
         packing = self.packing
         if packing is None:
             return weight.reshape(-1)
-        packed = aligned_empty(packing.elements, self.problem.dtype)
-        block = POOL.borrow(self._packing_nbytes)
+        packed, pool = aligned_empty(packing.elements, self.problem.dtype), POOLS[self.problem.dtype]
+        block = pool.borrow(self._packing_nbytes)
         try:
             self._pack(packing, weight.reshape(-1), packed, block)
         finally:
-            POOL.give_back(block)
+            pool.give_back(block)
         return packed
 
     def _pack(self, packing: Packing, weight: Array, packed: Array, block: Block) -> None:

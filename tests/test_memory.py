@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numbaconv.algorithms import ALGORITHMS
 from numbaconv.machine import Machine
 from numbaconv.planner import plan_problem
 from numbaconv.problem import ConvProblem
-from numbaconv.workspace import WorkspacePool
+from numbaconv.workspace import POOLS, WorkspacePool
 
 
 @pytest.mark.parametrize("constant_weight", [True, False])
@@ -77,7 +76,7 @@ def test_wrong_limits(limit: Any, error: type[Exception]) -> None:
 
 def test_functions_and_layers_keep_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = WorkspacePool(limit=64 << 20)
-    monkeypatch.setattr(sys.modules[nc.Plan.__module__], "POOL", pool)
+    monkeypatch.setitem(POOLS, "float32", pool)
     x, w = np.ones((1, 64, 14, 14), np.float32), np.ones((64, 64, 3, 3), np.float32)
     nc.set_num_threads(1)
     y = nc.conv2d(x, w, padding=1, algorithm="direct", workspace_limit=300_000)

@@ -21,7 +21,7 @@ import numbaconv as nc
 from numbaconv import parallel, runtime
 from numbaconv.geometry import GEOMETRY
 from numbaconv.team import Team
-from numbaconv.workspace import WorkspacePool
+from numbaconv.workspace import POOLS, WorkspacePool
 
 MOST = parallel.max_threads()
 
@@ -164,6 +164,21 @@ def test_pool_lends_a_block_once_and_keeps_within_its_bound() -> None:
     assert [block.nbytes for block in pool._free] == [300_000] * 3
 
 
+def test_no_call_computes_on_what_freed_memory_or_another_type_left() -> None:
+    """A block is zeros at first, and goes round among plans of one type: denormal numbers make a kernel slow."""
+    for nbytes in (100, 100_000, 10_000_000):
+        np.full(nbytes, 1, np.uint8)  # freed at once, for the block to be made of
+        assert not WorkspacePool(limit=0).borrow(nbytes).bytes.any()
+    kept = {}
+    for dtype, pool in POOLS.items():
+        pool.clear()
+        x, w = np.ones((1, 64, 14, 14), dtype), np.ones((64, 64, 3, 3), dtype)
+        np.testing.assert_array_equal(nc.conv2d(x, w, algorithm="im2col"), 576)
+        kept[dtype] = pool.borrow(0)
+        assert kept[dtype].bytes.any()
+    assert not np.shares_memory(kept["float32"].bytes, kept["float64"].bytes)
+
+
 def test_pool_lends_the_smallest_that_fits() -> None:
     pool = WorkspacePool(limit=1_000_000)
     blocks = [pool.borrow(size) for size in (400_000, 100_000, 200_000)]
@@ -194,7 +209,7 @@ def test_each_thread_keeps_a_small_block() -> None:
 def test_workspaces_are_given_back_when_a_call_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """One block goes round, whatever happens."""
     pool = WorkspacePool(limit=64 << 20)
-    monkeypatch.setattr(sys.modules[nc.Plan.__module__], "POOL", pool)
+    monkeypatch.setitem(POOLS, "float32", pool)
     x, w, y = case(3)
     planned = nc.plan(x.shape, w.shape, padding=1, accuracy="strict")
     np.testing.assert_array_equal(planned(x, w), y)
