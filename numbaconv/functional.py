@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, cast
 
 from numbaconv import parallel, wisdom
 from numbaconv.arguments import ActivationLike, AxesLike, batched_shape, check_weight_axes, frozen
@@ -154,7 +154,7 @@ def _convolve(
     given = options = stride, padding, dilation, activation
     spelling = ""
     if not _PLAIN.issuperset(map(type, options)):
-        options = frozen(options)
+        options = _hashable(options)
         spelling = repr(options)  # (1, 1) is equal to (True, 1.0), which is refused
     operands = axes, x.shape, w.shape, DTYPE_NAMES[x.dtype]
     rest = (
@@ -168,6 +168,15 @@ def _convolve(
     if plan is None:  # raises, saying it of what was given
         plan = _plan.__wrapped__(*operands, *given, *rest)
     return plan.convolve(x, w, bias, out, {"input": input, "weight": weight}, unbatched=unbatched)
+
+
+def _hashable(options: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The options, as they are if they can be a key: to freeze them takes 3 us."""
+    try:
+        hash(options)
+    except TypeError:
+        return cast(tuple[Any, ...], frozen(options))
+    return options
 
 
 #: Types of options that need no spelling.
