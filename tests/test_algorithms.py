@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
-from math import inf, nan
+from math import inf, nan, prod
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from grids import PROBLEMS
 from guards import Guarded, between_pages
 from naive import Array, operands, solve
 
-from numbaconv.algorithms import ALGORITHMS, ahead, depthwise
+from numbaconv.algorithms import ALGORITHMS, ahead, depthwise, im2col
+from numbaconv.algorithms.im2col_few import few_pixels
 from numbaconv.arguments import Bounds
 from numbaconv.geometry import ceil_div
 from numbaconv.machine import Machine, this_machine
@@ -234,6 +235,38 @@ def test_outputs_written_past_the_caches(
         np.testing.assert_array_equal(y.array[:offset], nan)
         np.testing.assert_array_equal(y.array[offset:], expected.ravel())
         y.check()
+
+
+#: Problems of which im2col's panels leave few pixels over: of one row and of two, padded, strided, of volumes, of which
+#: the last has planes that are too small for it.
+_LEFT_OVER = [
+    ConvProblem.from_shapes((2, 19, 7, 7), (17, 19, 1, 1)),
+    ConvProblem.from_shapes((1, 40, 14, 14), (12, 40, 1, 1)),
+    ConvProblem.from_shapes((1, 6, 25, 2), (20, 3, 3, 3), padding=1, groups=2),
+    ConvProblem.from_shapes((1, 3, 14, 14), (8, 3, 3, 3), padding=1, stride=2),
+    ConvProblem.from_shapes((1, 4, 3, 5, 5), (9, 4, 2, 1, 1)),
+    ConvProblem.from_shapes((1, 4, 51, 2, 2), (9, 4, 2, 2, 2)),
+]
+
+
+@dtypes
+@pytest.mark.parametrize("name", ["im2col"])
+@pytest.mark.parametrize("problem", _LEFT_OVER, ids=str)
+def test_few_pixels_left_over(problem: ConvProblem, name: str, dtype: str, guarded_scratch: None) -> None:
+    problem = replace(problem, dtype=dtype, activation=(-20.0, 33.0))
+    x, w, bias = operands(problem)
+    expected = np.clip(solve(problem, x, w, bias), -20, 33)
+    tiles = [(mr, nv) for tiles in im2col.TILES.values() for mr, nv in tiles if mr <= w.shape[0] // problem.groups]
+    found = 0
+    for mr, nv in dict.fromkeys(tiles):
+        lanes = this_machine().lanes(dtype)
+        pixels, plane = prod(problem.output_shape[2:]), prod(problem.output_shape[3:])
+        found += few_pixels(pixels, plane, mr, nv * lanes, lanes)
+        for block_c, block_k in ((1000, 1000), (3, mr)):
+            settings = im2col.Settings(mr, nv, ceil_div(pixels, nv * lanes) * nv * lanes, block_c, block_k)
+            plan = make_plan(problem, name, settings, this_machine())
+            np.testing.assert_array_equal(run(plan, x, w, bias), expected, str(settings))
+    assert found or problem.output_shape[3:] == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["direct", "im2col", "inner"])

@@ -16,6 +16,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Schedule, channels_in_a_run, too_long
+from numbaconv.algorithms.im2col_few import few_layout, few_multiplier, few_pixels, few_stager, few_vectors
 from numbaconv.algorithms.staging import SETS_BYTES, masks_are_dear
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
@@ -44,10 +45,11 @@ TILES = {
     "neon": ((6, 4), (12, 2), (2, 8), (1, 8)),
     "avx2": ((6, 2), (4, 3), (2, 4), (1, 8)),
 }
-#: Rows of a panel. 256 rows of 48 float32 are 48 KiB, and from 128 to 256 the speed is the same within 3 %. Panels of
-#: AVX2 are better long than in L1: on AMD Zen 3 3 x 3 of 256 channels at 14 x 14 took 2.93 ms in blocks of 26 channels,
-#: 2.71 of 52 and 2.61 of 128, and 1 x 1 of 1024 to 256 channels 1.23 ms in blocks of 256 and 1.17 in one.
-_PANEL_ROWS = {"avx512": 256, "neon": 256, "avx2": MOST_SUMMED // 2}
+#: Rows of a panel, at most. They are better long than in L1. On AMD Zen 3 3 x 3 of 256 channels at 14 x 14 took 2.93 ms
+#: in blocks of 26 channels, 2.71 of 52 and 2.61 of 128, and 1 x 1 of 1024 to 256 channels 1.23 ms in blocks of 256 and
+#: 1.17 in one. On Intel Granite Rapids 3 x 3 of 512 channels at 7 x 7 took 1.32, 1.24 and 1.19 ms in blocks of 28, 64
+#: and 128, and 1 x 1 of 512 to 2048 channels 588 us of 256 and 528 in one.
+_PANEL_ROWS = {"avx512": MOST_SUMMED // 2, "neon": 256, "avx2": MOST_SUMMED // 2}
 #: What each row of weights of a tile, a line of its own, adds to the tile's time where L2 does not feed it: with AVX2
 #: 1 x 1 layers take 2 to 9 % more than `direct`'s, and tiles of 6 x 2 1 to 7 % more than of 4 x 3.
 _WEIGHT_LINES = 0.01
@@ -59,7 +61,9 @@ _SAME_SETS = 1.08
 #: and 384 to 64 took 6 %.
 _MASKED, _MASKED_ROW = 1.25, 60
 #: Channels ahead of which lines are asked for, since a panel's rows are a plane apart: 64 to 64 channels of 1 x 1 ran
-#: at 83 % of the peak with 8, at 76 % with 32.
+#: at 83 % of the peak with 8, at 76 % with 32. Of each vector the line where it ends, as the one where it begins has
+#: come with the panel before: 144 to 24 channels at 56 x 56, of an image that does not start at a line, took 181 us on
+#: Intel Granite Rapids in tiles of 12 x 2 with these asked for, and 139 so.
 _AHEAD = 8
 
 
@@ -106,7 +110,7 @@ def _panel_expander(lanes: int, nr: int) -> Dispatcher:
                                 whole = left + j >= 0 and left + j + lanes <= width
                                 fits = column + j + lanes <= nr
                                 for c in range(channels):
-                                    prefetch_rows(x, source + (c + _AHEAD) * plane + j, 0, 1, 1)
+                                    prefetch_rows(x, source + (c + _AHEAD) * plane + j + lanes - 1, 0, 1, 1)
                                     if whole:
                                         pixels = load(x, source + c * plane + j, lanes)
                                     else:
@@ -177,13 +181,15 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
     expand, finish = _panel_expander(lanes, nr), _finisher(mr, nv, lanes)
     high_mr, narrow_nv = _narrow(mr, nv)
     finish_narrow = _finisher(high_mr, narrow_nv, lanes)
+    stage_few, multiply_few, finish_few = few_stager(lanes), few_multiplier(mr, lanes), _finisher(mr, 1, lanes)
 
     def im2col(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of pixels for a block of output channels.
 
         ``x`` is NCDHW, ``w`` KCTRS, ``y`` NKOPQ. ``workspace`` holds one panel, [block_c * T * R * S][nr]. Where C is
         cut, ``y`` holds the unfinished sums. The last tile of channels overlaps the one before, and stores the rows
-        that are its own. Of a panel that is half empty or more, the tiles are narrow and high.
+        that are its own. Of a panel that is half empty or more, the tiles are narrow and high. Few pixels are staged
+        behind the last whole panel, as [pixels][block_c * T * R * S], and computed with its tiles.
         """
         g = read(geometry)
         C, K = g.C, g.K
@@ -197,13 +203,18 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
         # A row of pixels of which each sees itself needs no expansion: its panel is copied while the first tile runs.
         plane = g.D * g.H * g.W
+        few = few_pixels(end - begin, g.P * g.Q, mr, nr, lanes)
+        staged, pitch, sums, _ = few_layout(min(C, g.block_c) * taps, mr, nr, lanes)
         copied = pixels == plane and g.Q == plane and taps == 1 and g.stride_w == 1 and g.pad_d + g.pad_h + g.pad_w == 0
         for c in range(0, C, g.block_c):
             bc = min(g.block_c, C - c)
             begun, done = c > 0, c + bc == C
             channels = ((n * g.G + group) * C + c) * plane
-            for pixel in range(begin, end, nr):
-                count = min(nr, end - pixel)
+            for pixel in range(begin, end - few, nr):
+                count = min(nr, end - few - pixel)
+                rest = few if pixel + nr + few == end else 0
+                if rest > 0:
+                    stage_few(x, geometry, channels, bc, end - few, few, copied, workspace, staged, pitch)
                 expanded = not copied or count < nr
                 if expanded:
                     expand(x, geometry, channels, bc, pixel, count, workspace, 0)
@@ -229,11 +240,15 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                         expanded = True
                         for i in range(bc):
                             row = channels + i * plane + pixel
-                            prefetch_rows(x, row + _AHEAD * plane, lanes, nv, 1)
+                            prefetch_rows(x, row + _AHEAD * plane + lanes - 1, lanes, nv, 1)
                             store_tile(load_tile(x, row, 0, 1, nv, lanes), workspace, i * nr, 0)
                             acc = rank1(acc, w, weight + i, C, workspace, i * nr)
                     at = ((n * g.G + group) * K + k) * pixels + pixel
                     finish(acc, y, at, pixels, count, k, k_tile, k_end, begun, done, bias, group * K + k, low, high)
+                    if rest > 0:
+                        multiply_few(workspace, staged, pitch, few, w, weight, C * taps, bc * taps, sums)
+                        finish_few(load_tile(workspace, sums, lanes, mr, 1, lanes), y, at + nr, pixels, few, k, k_tile,
+                                   k_end, begun, done, bias, group * K + k, low, high)  # fmt: skip
 
     return jit(im2col)
 
@@ -259,13 +274,24 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     return Settings(mr, nv, block_q, block_c, block_k)
 
 
-def _vectors(problem: ConvProblem, pixels: int, mr: int, nv: int, lanes: int) -> float:
-    """Vectors of pixels that the panels of a block are computed in, or as many as take as long."""
+class _Cut(NamedTuple):
+    """Panels of some pixels, the vectors that these are computed in, or as many as take as long, and few left over."""
+
+    panels: int
+    vectors: float
+    few: int
+
+
+def _cut(problem: ConvProblem, pixels: int, mr: int, nv: int, machine: Machine) -> _Cut:
+    lanes = machine.lanes(problem.dtype)
     high_mr, narrow = _narrow(mr, nv)
     panels, rest = divmod(pixels, nv * lanes)
+    if few := few_pixels(pixels, prod(spatial(problem)[1][1:]), mr, nv * lanes, lanes):
+        return _Cut(panels, panels * nv + few_vectors(few, mr, lanes, machine), few)
     if 0 < rest <= narrow * lanes and high_mr <= problem.out_channels // problem.groups:
-        return panels * nv + narrow * (_MASKED if masks_are_dear(lanes, problem.dtype) else 1.0)
-    return (panels + ceil_div(rest, nv * lanes)) * nv
+        return _Cut(panels + 1, panels * nv + narrow * (_MASKED if masks_are_dear(lanes, problem.dtype) else 1.0), 0)
+    panels += rest > 0
+    return _Cut(panels, panels * nv, 0)
 
 
 def _tile_cost(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
@@ -279,23 +305,23 @@ def _tile_cost(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> floa
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
     """One for each tile with no more rows than a group has output channels, fewest idle rows and pixels first."""
-    K, pixels, lanes = problem.out_channels // problem.groups, prod(spatial(problem)[1]), machine.lanes(problem.dtype)
+    K, pixels = problem.out_channels // problem.groups, prod(spatial(problem)[1])
     tiles = [(mr, nv) for mr, nv in TILES[machine.tiles] if mr <= K]
 
     def work(tile: tuple[int, int]) -> float:
         mr, nv = tile
         # Tiles of one or two rows spend half their time on loads.
-        return ceil_div(K, mr) * mr * _vectors(problem, pixels, mr, nv, lanes) * (1 if mr >= 4 else 2)
+        return ceil_div(K, mr) * mr * _cut(problem, pixels, mr, nv, machine).vectors * (1 if mr >= 4 else 2)
 
     tiles.sort(key=work)
     return (_blocks(problem, mr, nv, machine, threads) for mr, nv in tiles)
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
-    _, nv, block_q, block_c, block_k = settings
+    mr, nv, block_q, block_c, block_k = settings
     C, K = problem.group_channels
-    block_c = channels_in_a_run(block_c, prod(problem.kernel_size))
-    workspace = min(block_c, C) * prod(problem.kernel_size) * nv * machine.lanes(problem.dtype)
+    block_c, lanes = channels_in_a_run(block_c, prod(problem.kernel_size)), machine.lanes(problem.dtype)
+    *_, workspace = few_layout(min(block_c, C) * prod(problem.kernel_size), mr, nv * lanes, lanes)
     return Schedule.of(
         problem, workspace,
         tasks_g=problem.groups, tasks_q=ceil_div(prod(spatial(problem)[1]), block_q), tasks_k=ceil_div(K, block_k),
@@ -312,9 +338,9 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     kc = C * prod(problem.kernel_size)
     nr = nv * lanes
     images = problem.batch * problem.groups
-    panels = images * tiles_in_blocks(pixels, block_q, nr)
     blocks, rest = divmod(pixels, block_q)
-    vectors = images * (blocks * _vectors(problem, block_q, mr, nv, lanes) + _vectors(problem, rest, mr, nv, lanes))
+    whole, last = (_cut(problem, length, mr, nv, machine) for length in (block_q, rest))
+    panels, vectors, few = (images * (blocks * n + n_last) for n, n_last in zip(whole, last, strict=True))
     row_tiles = tiles_in_blocks(K, block_k, mr)
     tiles = panels * row_tiles
     c_blocks = ceil_div(C, block_c)
@@ -333,7 +359,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     return Work(
         share(threads, images, (pixels, block_q), (K, block_k)),
         fmas=vectors / nv * row_tiles * kc * _tile_cost(problem, mr, nv, machine),
-        tiles=tiles * c_blocks + stretches,
+        tiles=(tiles + few * row_tiles) * c_blocks + stretches,
         moved=tiles * mr * nr * (2 * c_blocks - 1) / 2 + (expanded if unit else 0),
         scattered=0 if unit else expanded,
         streamed=tiles * kc * (mr + nr * reloaded) * size,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Schedule, channels_in_a_run, too_long
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
@@ -32,7 +32,7 @@ TILES = {"avx512": ((6, 4), (5, 4)), "neon": ((6, 4), (5, 4)), "avx2": ((3, 4),)
 #: Elements moved for each that is expanded: 512 channels of 3 x 3 take 5 % of the time at 7 x 7.
 _EXPANDED = 6
 #: Elements of the vectors that rows of short kernels are copied by.
-_COPIED = 4
+COPIED = 4
 
 
 class Settings(NamedTuple):
@@ -47,14 +47,16 @@ class Settings(NamedTuple):
 
 
 @functools.cache
-def _expander(copied: int) -> Dispatcher:
-    """The kernel piece that stages what pixels see through a kernel of several taps."""
+def pixels_expander(copied: int) -> Dispatcher:
+    """The kernel piece that stages what pixels see through a kernel, by vectors of ``copied`` elements."""
 
     def expand(
         x: Array, geometry: Array, start: int, o: int, p0: int, q0: int, count: int, channels: int, out: Array,
-        pitch: int,
+        out_start: int, pitch: int,
     ) -> None:  # fmt: skip
-        """Write ``out`` as [pixels][channels][T][R][S], for ``count`` pixels from (o, p0, q0) on; ``pitch`` apart.
+        """Write ``out[out_start:]`` as [pixels][channels][T][R][S], for ``count`` pixels from (o, p0, q0) on.
+
+        Pixels are ``pitch`` apart, and of one plane.
 
         ``x[start:]`` holds the channels as [D][H][W], of which nothing else is read. A kernel's row that is not longer
         than a vector is copied as one: what is written behind it is written again later, but for the very last.
@@ -68,7 +70,7 @@ def _expander(copied: int) -> Dispatcher:
             s_begin, s_end = steps_inside(left, g.dilation_w, g.S, g.W)
             r_begin, r_end = steps_inside(top, g.dilation_h, g.R, g.H)
             whole = left >= 0 and left + copied <= g.W
-            to = pixel * pitch
+            to = out_start + pixel * pitch
             for c in range(channels):
                 for t in range(g.T):
                     depth = o * g.stride_d - g.pad_d + t * g.dilation_d
@@ -94,6 +96,28 @@ def _expander(copied: int) -> Dispatcher:
     return jit(expand)
 
 
+@functools.cache
+def inner_multiplier(mr: int, nr: int, lanes: int) -> Dispatcher:
+    """The kernel piece that sums a tile of inner products: ``mr`` pixels, as they were staged, by ``nr`` channels."""
+
+    def multiply(
+        staged: Array, row: int, pitch: int, w: Array, weight: int, w_step: int, last: int, length: int
+    ) -> Any:  # fmt: skip
+        """The sums of ``staged[row:]``, rows that are ``pitch`` apart, and of ``w[weight:]``, ``w_step`` apart.
+
+        Row ``last`` of the weight stands for those beyond it.
+        """
+        whole = length // lanes * lanes
+        acc = zeros(staged, mr, nr, lanes)
+        for i in range(0, whole, lanes):
+            acc = inner(acc, staged, row + i, pitch, w, weight + i, w_step, last)
+        if whole < length:
+            acc = inner_first(acc, staged, row + whole, pitch, w, weight + whole, w_step, last, length - whole)
+        return sum_lanes(acc)
+
+    return jit(multiply, inline="always")
+
+
 @shared
 def _layout(pixels: int, pitch: int, channels: int, mr: int, lanes: int) -> tuple[int, int, int]:
     """Where unfinished sums begin behind so many staged pixels, how far apart their rows are, and where they end.
@@ -103,7 +127,7 @@ def _layout(pixels: int, pitch: int, channels: int, mr: int, lanes: int) -> tupl
     """
     tiles = (pixels + mr - 1) // mr * mr
     width = (channels + lanes - 1) // lanes * lanes + lanes
-    begin = tiles * pitch + max(lanes, _COPIED)
+    begin = tiles * pitch + max(lanes, COPIED)
     return begin, width, begin + (tiles + lanes) * width
 
 
@@ -111,7 +135,7 @@ def _layout(pixels: int, pitch: int, channels: int, mr: int, lanes: int) -> tupl
 def _kernel(mr: int, nr: int, lanes: int, copied: int) -> Dispatcher:
     """The kernel for kernels of one tap, or whose rows are expanded by vectors of ``copied`` elements."""
     stage = channels_last_stager(lanes)
-    expand = _expander(max(1, copied))
+    expand, multiply = pixels_expander(max(1, copied)), inner_multiplier(mr, nr, lanes)
     narrow = min(nr, lanes)
     vectors = nr // narrow
 
@@ -146,22 +170,12 @@ def _kernel(mr: int, nr: int, lanes: int, copied: int) -> Dispatcher:
                     q0 * g.stride_w - g.pad_w, g.stride_w, bc, pitch, bp, bq, workspace, 0,
                 )  # fmt: skip
             else:
-                expand(x, geometry, start, o, p0, q0, pixels, bc, workspace, pitch)
-            length = bc * taps
-            whole = length // lanes * lanes
+                expand(x, geometry, start, o, p0, q0, pixels, bc, workspace, 0, pitch)
             for k in range(k0, k0 + bk, nr):
                 weight = ((group * K + k) * C + c) * taps
                 last = min(nr, K - k) - 1
                 for pixel in range(0, pixels, mr):
-                    acc = zeros(x, mr, nr, lanes)
-                    row = pixel * pitch
-                    for i in range(0, whole, lanes):
-                        acc = inner(acc, workspace, row + i, pitch, w, weight + i, C * taps, last)
-                    if whole < length:
-                        acc = inner_first(
-                            acc, workspace, row + whole, pitch, w, weight + whole, C * taps, last, length - whole
-                        )
-                    total = sum_lanes(acc)
+                    total = multiply(workspace, pixel * pitch, pitch, w, weight, C * taps, last, bc * taps)
                     at = sums + pixel * width + k - k0
                     if c > 0:
                         total = add(total, load_tile(workspace, at, width, mr, vectors, narrow))
@@ -266,7 +280,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
 
 def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
     lanes = machine.lanes(problem.dtype)
-    copied = _COPIED if problem.kernel_size[2] <= _COPIED else lanes
+    copied = COPIED if problem.kernel_size[2] <= COPIED else lanes
     return _kernel(settings.mr, settings.nr, lanes, 0 if max(problem.kernel_size) == 1 else copied)
 
 
