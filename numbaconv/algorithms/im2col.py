@@ -176,7 +176,7 @@ def _finisher(mr: int, nv: int, lanes: int) -> Dispatcher:
 
 
 @functools.cache
-def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
+def _kernel(mr: int, nv: int, lanes: int, asks: bool) -> Dispatcher:
     nr = nv * lanes
     expand, finish = _panel_expander(lanes, nr), _finisher(mr, nv, lanes)
     high_mr, narrow_nv = _narrow(mr, nv)
@@ -200,8 +200,12 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
         end = min(pixels, begin + g.block_q)
         k_begin = k_task * g.block_k
         k_end = min(K, k_begin + g.block_k)
+        row_tiles = (k_end - k_begin + mr - 1) // mr
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
         # A row of pixels of which each sees itself needs no expansion: its panel is copied while the first tile runs.
+        # Where L3 is slow all tiles of a panel ask for the next one, into L2, each for some channels. With one thread
+        # of Intel Granite Rapids 256 to 64 channels at 56 x 56 take 6 % less so, as much as 20 where other data had the
+        # caches before, 144 to 24 2 to 7, and images that L2 holds the same.
         plane = g.D * g.H * g.W
         few = few_pixels(end - begin, g.P * g.Q, mr, nr, lanes)
         staged, pitch, sums, _ = few_layout(min(C, g.block_c) * taps, mr, nr, lanes)
@@ -232,13 +236,21 @@ def _kernel(mr: int, nv: int, lanes: int) -> Dispatcher:
                 for k_tile in range(k_begin, k_end, mr):
                     k = min(k_tile, K - mr)
                     weight = (group * K + k) * C * taps + c * taps
+                    due = (k_tile - k_begin) // mr if asks and copied else -1
+                    after = channels + pixel + nr + lanes - 1
                     acc = zeros(x, mr, nv, lanes)
                     if expanded:
                         for i in range(bc * taps):
+                            if i == due:
+                                prefetch_rows(x, after + i * plane, lanes, nv, 2)
+                                due += row_tiles
                             acc = rank1(acc, w, weight + i, C * taps, workspace, i * nr)
                     else:
                         expanded = True
                         for i in range(bc):
+                            if i == due:
+                                prefetch_rows(x, after + i * plane, lanes, nv, 2)
+                                due += row_tiles
                             row = channels + i * plane + pixel
                             prefetch_rows(x, row + _AHEAD * plane + lanes - 1, lanes, nv, 1)
                             store_tile(load_tile(x, row, 0, 1, nv, lanes), workspace, i * nr, 0)
@@ -367,6 +379,10 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     ).seconds(machine, threads, problem.dtype)
 
 
+def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
+    return _kernel(settings.mr, settings.nv, machine.lanes(problem.dtype), machine.asks_near)
+
+
 IM2COL = Algorithm(
     name="im2col",
     summary="pixels in lanes, input expanded one cache-sized block at a time, weights in place",
@@ -375,5 +391,5 @@ IM2COL = Algorithm(
     settings=Settings,
     estimate=estimate,
     schedule=schedule,
-    kernel=lambda problem, settings, machine: _kernel(settings.mr, settings.nv, machine.lanes(problem.dtype)),
+    kernel=_kernel_of,
 )
