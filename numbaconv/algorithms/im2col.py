@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from math import prod
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Schedule, channels_in_a_run, too_long
@@ -65,6 +65,14 @@ _MASKED, _MASKED_ROW = 1.25, 60
 #: come with the panel before: 144 to 24 channels at 56 x 56, of an image that does not start at a line, took 181 us on
 #: Intel Granite Rapids in tiles of 12 x 2 with these asked for, and 139 so.
 _AHEAD = 8
+
+
+#: Rows of a copied panel that are few, so that storing counts as much as multiplying; and how many planes tasks of such
+#: panels write, how many in the same sets of L1: the line in which a panel's pixels end must stay there for the next.
+#: With one thread of Intel Granite Rapids, of an output that does not start at a line, 16 to 96 channels at 112 x 112
+#: took 509 us, in blocks of 48 555, of 32, 8 in the same sets, 331; 24 to 144 at 56 x 56 took 181, of 72 185, and of 48
+#: 152. With two threads, 253 and 170, 85 and 76; and 32 to 192 at 28 x 28 48 and 33, as they meet in fewer lines.
+_SHORT_PANEL, _PLANES, _PLANES_IN_SETS = 32, 64, 8
 
 
 class Settings(NamedTuple):
@@ -276,14 +284,24 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     pixels = prod(spatial(problem)[1])
     nr = nv * machine.lanes(problem.dtype)
     block_c = even_block(C, _PANEL_ROWS[machine.tiles] // prod(problem.kernel_size))
-    images = problem.batch * problem.groups
-    wanted, fine = (4 * threads, 8 * threads) if threads > 1 else (1, 1)
+    most = _most_planes(problem, K, machine)
+    images = problem.batch * problem.groups * ceil_div(K, most)
+    wanted, fine = (4 * threads, 8 * threads if most == K else 2 * threads) if threads > 1 else (1, 1)
     longest = even_block(pixels, min(512, ceil_div(pixels * images, fine)), nr)
     lengths = [longest] if threads == 1 else [longest, *range(ceil_div(longest, 2 * nr) * nr, longest, nr)]
     block_q = min(lengths, key=lambda length: (round(share(threads, images, (pixels, length)), 3), -length))
     tasks = images * ceil_div(pixels, block_q)
-    block_k = min(K, ceil_div(ceil_div(K, mr), ceil_div(wanted, max(1, tasks))) * mr)
+    block_k = min(K, ceil_div(ceil_div(most, mr), ceil_div(wanted, max(1, tasks))) * mr)
     return Settings(mr, nv, block_q, block_c, block_k)
+
+
+def _most_planes(problem: ConvProblem, K: int, machine: Machine) -> int:
+    """Planes of the output, of the ``K`` of a group, that one task writes."""
+    C, _ = problem.group_channels
+    if machine.tiles != "avx512" or not is_pointwise(problem) or C > _SHORT_PANEL:
+        return K
+    plane = prod(spatial(problem)[1]) * ITEM_SIZE[problem.dtype]
+    return even_block(K, min(_PLANES, SETS_BYTES // gcd(plane, SETS_BYTES) * _PLANES_IN_SETS))
 
 
 class _Cut(NamedTuple):
