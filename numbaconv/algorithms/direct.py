@@ -36,6 +36,7 @@ from numbaconv.cost import (
     busiest,
     fed_by_l2,
     from_l3,
+    lines_met,
     share,
     step_fmas,
     tile_rate,
@@ -470,6 +471,12 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         waited=from_l3(panels * nv * lanes * kc * size, blocks, machine),
         # The columns of larger kernels are put in order one by one.
         prepared=0 if problem.constant_weight else problem.groups * panels * nv * lanes * kc * (1 if kc == C else 1.5),
+        met=lines_met(
+            threads,
+            ceil_div(P, block_p) * ceil_div(Q, block_q),
+            images * ceil_div(panels, block_k),
+            min(block_k, panels) * nv * lanes,
+        ),
     ).seconds(machine, threads, problem.dtype)
 
 

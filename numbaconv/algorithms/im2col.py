@@ -20,7 +20,7 @@ from numbaconv.algorithms.im2col_few import few_layout, few_multiplier, few_pixe
 from numbaconv.algorithms.staging import SETS_BYTES, masks_are_dear
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
-from numbaconv.cost import Work, fed_by_l2, from_l3, share, step_fmas
+from numbaconv.cost import Work, fed_by_l2, from_l3, lines_met, share, step_fmas
 from numbaconv.geometry import (
     ceil_div,
     even_block,
@@ -67,6 +67,8 @@ _MASKED, _MASKED_ROW = 1.25, 60
 _AHEAD = 8
 
 
+#: Pixels of a task, at most.
+_PIXELS = 512
 #: Rows of a copied panel that are few, so that storing counts as much as multiplying; and how many planes tasks of such
 #: panels write, how many in the same sets of L1: the line in which a panel's pixels end must stay there for the next.
 #: With one thread of Intel Granite Rapids, of an output that does not start at a line, 16 to 96 channels at 112 x 112
@@ -287,7 +289,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     most = _most_planes(problem, K, machine)
     images = problem.batch * problem.groups * ceil_div(K, most)
     wanted, fine = (4 * threads, 8 * threads if most == K else 2 * threads) if threads > 1 else (1, 1)
-    longest = even_block(pixels, min(512, ceil_div(pixels * images, fine)), nr)
+    longest = even_block(pixels, min(_PIXELS, ceil_div(pixels * images, fine)), nr)
     lengths = [longest] if threads == 1 else [longest, *range(ceil_div(longest, 2 * nr) * nr, longest, nr)]
     block_q = min(lengths, key=lambda length: (round(share(threads, images, (pixels, length)), 3), -length))
     tasks = images * ceil_div(pixels, block_q)
@@ -344,7 +346,14 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
         return ceil_div(K, mr) * mr * _cut(problem, pixels, mr, nv, machine).vectors * (1 if mr >= 4 else 2)
 
     tiles.sort(key=work)
-    return (_blocks(problem, mr, nv, machine, threads) for mr, nv in tiles)
+    for mr, nv in tiles:
+        settings = _blocks(problem, mr, nv, machine, threads)
+        yield settings
+        # Or threads share the channels, and meet in fewer lines of the output: two tasks for each.
+        shared = ceil_div(ceil_div(K, mr), 2 * threads) * mr
+        if threads > 1 and is_pointwise(problem) and problem.batch * problem.groups % threads and shared < K:
+            long = even_block(pixels, _PIXELS, nv * machine.lanes(problem.dtype))
+            yield settings._replace(block_q=long, block_k=min(shared, _most_planes(problem, K, machine)))
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
@@ -394,6 +403,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         scattered=0 if unit else expanded,
         streamed=tiles * kc * (mr + nr * reloaded) * size,
         waited=from_l3(K * kc * size, panels, machine),
+        met=lines_met(threads, ceil_div(pixels, block_q), images * tasks_k, block_k),
     ).seconds(machine, threads, problem.dtype)
 
 

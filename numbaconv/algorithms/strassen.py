@@ -33,12 +33,14 @@ from numbaconv.algorithms.staging import COLLIDING, pixels_stager, planes_collid
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import (
+    MET,
     STREAM_BYTES,
     TASK_CYCLES,
     Work,
     busiest,
     fed_by_l2,
     from_l3,
+    lines_met,
     move_cycles,
     share,
     step_fmas,
@@ -455,12 +457,22 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
         k = ceil_div(panels, pieces_k)
         task = q * staged + k * max(q * steps, panel_cycles) + TASK_CYCLES
         late = _LATE if threads > 1 else 0.0
-        return (busiest(threads, images * ceil_div(panels, k), pairs, q) + late) * task, q, k
+        met = _met(problem, Settings(mr, nv, q, k), machine, threads) * MET
+        return (busiest(threads, images * ceil_div(panels, k), pairs, q) + late) * task + met, q, k
 
     pieces = [pieces for pieces in dict.fromkeys((1, threads, 2 * threads)) if pieces <= panels]
     ways = [cut(rounds, pieces_k) for rounds in (1, 2, 3, 4, 8) for pieces_k in pieces]
     cycles, block_q, block_k = min(ways)
     return cycles, Settings(mr, nv, block_q, block_k)
+
+
+def _met(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> int:
+    """Lines of the output in which two threads' parts meet: where a block ends, and where those of its pairs do."""
+    mr, nv, block_q, block_k = settings
+    channels = 2 * nv * machine.lanes(problem.dtype)
+    panels = ceil_div(problem.out_channels // problem.groups, channels)
+    outside = max(1, problem.batch) * problem.groups * ceil_div(panels, block_k)
+    return 2 * lines_met(threads, ceil_div(_cut(problem, mr).units, block_q), outside, min(block_k, panels) * channels)
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
@@ -519,6 +531,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         waited=from_l3(_weights(problem, nv * lanes) * size, problem.batch * ceil_div(pairs, block_q), machine),
         # An element of these sums takes a third longer than one that is only laid out.
         prepared=0 if problem.constant_weight else 1.3 * problem.groups * panels * _STEPS * nv * lanes * C // 2,
+        met=_met(problem, settings, machine, threads),
     ).seconds(machine, threads, problem.dtype)
 
 
