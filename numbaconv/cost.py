@@ -134,10 +134,10 @@ def share(threads: int, images: int, *cuts: tuple[int, int]) -> float:
 
 
 def lines_met(threads: int, inside: int, outside: int, channels: int) -> int:
-    """Lines of an output in which the parts of two threads meet, of an array that does not start at a line.
+    """Lines of an output in which the part of a thread and the next one's meet, where they do.
 
-    A plane is cut into so many tasks ``inside``, and images and blocks of ``channels`` into as many ``outside`` of it,
-    which are neighbours in this order (`locate`): a thread's last task ends within planes, unless it has whole ones.
+    Planes are cut into ``inside`` tasks each, and there are ``outside`` blocks of ``channels`` planes, of all images. A
+    thread's tasks are neighbours in this order (`locate`), so it ends within planes, unless it has whole blocks.
 
     Examples
     --------

@@ -238,13 +238,15 @@ def test_outputs_written_past_the_caches(
 
 
 #: Problems of which im2col's panels leave few pixels over: of one row and of two, padded, strided, of volumes, of which
-#: the last has planes that are too small for it.
+#: the last has planes that are too small for it, and the one before blocks that end within a plane.
 _LEFT_OVER = [
     ConvProblem.from_shapes((2, 19, 7, 7), (17, 19, 1, 1)),
     ConvProblem.from_shapes((1, 40, 14, 14), (12, 40, 1, 1)),
     ConvProblem.from_shapes((1, 6, 25, 2), (20, 3, 3, 3), padding=1, groups=2),
     ConvProblem.from_shapes((1, 3, 14, 14), (8, 3, 3, 3), padding=1, stride=2),
+    ConvProblem.from_shapes((1, 5, 3, 43), (9, 5, 1, 1)),
     ConvProblem.from_shapes((1, 4, 3, 5, 5), (9, 4, 2, 1, 1)),
+    ConvProblem.from_shapes((1, 4, 22, 1, 5), (9, 4, 2, 1, 1)),
     ConvProblem.from_shapes((1, 4, 51, 2, 2), (9, 4, 2, 2, 2)),
 ]
 
@@ -253,20 +255,25 @@ _LEFT_OVER = [
 @pytest.mark.parametrize("name", ["im2col"])
 @pytest.mark.parametrize("problem", _LEFT_OVER, ids=str)
 def test_few_pixels_left_over(problem: ConvProblem, name: str, dtype: str, guarded_scratch: None) -> None:
+    """By tiles of every list, in blocks that end anywhere, of channels that are cut and not."""
     problem = replace(problem, dtype=dtype, activation=(-20.0, 33.0))
     x, w, bias = operands(problem)
     expected = np.clip(solve(problem, x, w, bias), -20, 33)
-    tiles = [(mr, nv) for tiles in im2col.TILES.values() for mr, nv in tiles if mr <= w.shape[0] // problem.groups]
-    found = 0
+    tiles = [tile for tiles in im2col.TILES.values() for tile in tiles if tile[0] <= w.shape[0] // problem.groups]
     for mr, nv in dict.fromkeys(tiles):
-        lanes = this_machine().lanes(dtype)
-        pixels, plane = prod(problem.output_shape[2:]), prod(problem.output_shape[3:])
-        found += few_pixels(pixels, plane, mr, nv * lanes, lanes)
-        for block_c, block_k in ((1000, 1000), (3, mr)):
-            settings = im2col.Settings(mr, nv, ceil_div(pixels, nv * lanes) * nv * lanes, block_c, block_k)
-            plan = make_plan(problem, name, settings, this_machine())
-            np.testing.assert_array_equal(run(plan, x, w, bias), expected, str(settings))
-    assert found or problem.output_shape[3:] == (1, 1)
+        nr = nv * this_machine().lanes(dtype)
+        for block_q, block_c, block_k in ((1000, 1000, 1000), (nr, 1000, 1000), (nr + 4, 3, mr), (52, 3, 1000)):
+            plan = make_plan(problem, name, im2col.Settings(mr, nv, block_q, block_c, block_k), this_machine())
+            np.testing.assert_array_equal(run(plan, x, w, bias), expected, str(plan.settings))
+
+
+@pytest.mark.parametrize("lanes", [16, 8, 4, 2])
+def test_few_pixels_are_left_over(lanes: int) -> None:
+    """Of these problems, by some tile of each kind of vectors."""
+    planes = [(prod(problem.output_shape[2:]), prod(problem.output_shape[-2:])) for problem in _LEFT_OVER]
+    tiles = [tile for tiles in im2col.TILES.values() for tile in tiles]
+    assert any(few_pixels(*pixels, mr, nv * lanes, lanes) for pixels in planes for mr, nv in tiles)
+    assert not any(few_pixels(*planes[-1], mr, nv * lanes, lanes) > 1 for mr, nv in tiles)
 
 
 @pytest.mark.parametrize("name", ["direct", "im2col", "inner"])

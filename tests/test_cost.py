@@ -8,10 +8,10 @@ from math import inf
 import pytest
 
 from numbaconv import machine, timing
-from numbaconv.algorithms import ALGORITHMS
+from numbaconv.algorithms import ALGORITHMS, im2col
 from numbaconv.algorithms.ahead import asked_share
 from numbaconv.algorithms.staging import planes_collide
-from numbaconv.cost import Work, busiest, from_l3, preparing_cycles, share
+from numbaconv.cost import Work, busiest, from_l3, lines_met, preparing_cycles, share
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 
@@ -85,6 +85,52 @@ def test_share(threads: int, images: int, cuts: list[tuple[int, int]], part: flo
     assert share(threads, images, *cuts) == pytest.approx(part)
 
 
+@pytest.mark.parametrize(
+    ("threads", "inside", "outside", "lines"),
+    [
+        (1, 8, 1, 0),
+        (2, 8, 1, 64),
+        (2, 1, 4, 0),  # whole planes
+        (2, 8, 4, 0),  # of which each thread has as many as the other
+        (2, 8, 3, 64),
+        (3, 8, 4, 64),
+        (2, 8, 0, 0),
+    ],
+)
+def test_lines_met(threads: int, inside: int, outside: int, lines: int) -> None:
+    assert lines_met(threads, inside, outside, 64) == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        ("mb1ic16ih112oc96kh1", 32),  # planes of 12.25 pages, of which four fall into other sets
+        ("mb1ic24ih56oc144kh1", 48),
+        ("mb1ic32ih28oc192kh1", 64),
+        ("mb1ic33ih28oc192kh1", 192),
+        ("mb1ic3ih28oc192kh3ph1", 192),  # expanded anew for each block
+    ],
+)
+def test_planes_that_a_task_of_a_short_panel_writes(text: str, most: int) -> None:
+    """By tiles that find whole ones, and with AVX2 as many as there are."""
+    problem = ConvProblem.parse(text)
+    for where, expected in ((MACHINE, most), (replace(MACHINE, vector_bytes=32, registers=16), problem.out_channels)):
+        blocks = {settings.block_k for settings in im2col.candidates(problem, where, 1) if most % settings.mr == 0}
+        assert blocks == {expected}
+
+
+def test_threads_share_pixels_or_channels() -> None:
+    """Channels where panels are copied, and none has an image of its own."""
+    shared = {
+        (text, threads): any(settings.block_k < problem.out_channels // 2 for settings in found)
+        for text in ("mb1ic64ih28oc256kh1", "mb1ic64ih28oc256kh3ph1", "mb2ic64ih28oc256kh1")
+        for threads in (1, 2)
+        for problem in [ConvProblem.parse(text)]
+        for found in [list(im2col.candidates(problem, MACHINE, threads))]
+    }
+    assert [case for case, cut in shared.items() if cut] == [("mb1ic64ih28oc256kh1", 2)]
+
+
 def test_what_l2_does_not_keep_comes_again() -> None:
     assert from_l3(MACHINE.l2, 3.0, MACHINE) == 0
     assert from_l3(MACHINE.l2 + 10, 3.0, MACHINE) == 30
@@ -92,7 +138,8 @@ def test_what_l2_does_not_keep_comes_again() -> None:
 
 def test_time_grows_with_every_kind_of_work() -> None:
     """And with what the thread has that has most."""
-    work = Work(0.5, 1e6, 1e3, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6)
+    work = Work(0.5, 1e6, 1e3, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6)
+    assert all(work)
     slow = Machine("slow", 64, 32, 48 << 10, 1 << 20, 32 << 20, l3_per_cycle=10.0, clock=1e9)
     seconds = work.seconds(slow, 2, "float32")
     for kind in Work._fields:  # by so much that what streams in takes longer than the products beside it

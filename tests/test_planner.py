@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,27 @@ def test_a_plan_is_as_fast_as_others_let_it_be(monkeypatch: pytest.MonkeyPatch) 
     timed = measure.time_plans([first, second])
     assert [plan for plan, _ in timed] == [first, second]
     assert [seconds for _, seconds in timed] == pytest.approx([1.2, 1.1])
+
+
+def test_plans_are_measured_on_arrays_as_numpy_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large ones begin 16 bytes behind a cache line, where stores take longer; and no value is left to chance."""
+    found: list[Any] = []
+
+    def time_in_turn(functions: dict[int, Any], rounds: int) -> dict[int, Timing]:
+        found.extend(functions.values())
+        return {number: Timing(1.0, 1.0, 1.0, 1.0, rounds) for number in functions}
+
+    monkeypatch.setattr(measure, "time_in_turn", time_in_turn)
+    for dtype in ("float32", "float64"):
+        problem = replace(PROBLEM, dtype=dtype)
+        measure.time_plans(planner.fitting(problem, 1, planner.allowed(problem))[:1])
+        x, w, bias, y, _ = found.pop().args
+        assert [array.ctypes.data % 64 for array in (x, w, y)] == [16, 16, 16]
+        assert [array.size for array in (x, w, y)] == [
+            prod(shape) for shape in (problem.input_shape, problem.weight_shape, problem.output_shape)
+        ]
+        assert all(0.9 < values.std() < 1.1 for values in (x, w))
+        assert bias.dtype == x.dtype == w.dtype == y.dtype == dtype
 
 
 def test_plans_close_to_the_fastest_are_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:

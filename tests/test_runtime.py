@@ -164,19 +164,23 @@ def test_pool_lends_a_block_once_and_keeps_within_its_bound() -> None:
     assert [block.nbytes for block in pool._free] == [300_000] * 3
 
 
-def test_no_call_computes_on_what_freed_memory_or_another_type_left() -> None:
+def test_no_call_computes_on_what_freed_memory_or_another_type_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block is zeros at first, and goes round among plans of one type: denormal numbers make a kernel slow."""
-    for nbytes in (100, 100_000, 10_000_000):
+    for nbytes in range(64 << 10, 1 << 20, 32 << 10):
         np.full(nbytes, 1, np.uint8)  # freed at once, for the block to be made of
         assert not WorkspacePool(limit=0).borrow(nbytes).bytes.any()
-    kept = {}
-    for dtype, pool in POOLS.items():
-        pool.clear()
-        x, w = np.ones((1, 64, 14, 14), dtype), np.ones((64, 64, 3, 3), dtype)
-        np.testing.assert_array_equal(nc.conv2d(x, w, algorithm="im2col"), 576)
-        kept[dtype] = pool.borrow(0)
-        assert kept[dtype].bytes.any()
-    assert not np.shares_memory(kept["float32"].bytes, kept["float64"].bytes)
+    pools = {dtype: WorkspacePool(limit=64 << 20) for dtype in POOLS}
+    for dtype, pool in pools.items():
+        monkeypatch.setitem(POOLS, dtype, pool)
+    results = {
+        dtype: nc.conv2d(np.ones((1, 64, 14, 14), dtype), np.ones((64, 64, 3, 3), dtype), algorithm="im2col")
+        for dtype in POOLS
+    }
+    for dtype, result in results.items():
+        np.testing.assert_array_equal(result, 576)
+        (block,) = pools[dtype]._free
+        assert block.bytes.any()
+        assert {key[-1] for key in block._rows} == {dtype}
 
 
 def test_pool_lends_the_smallest_that_fits() -> None:

@@ -27,7 +27,7 @@ _MANY_BYTES = 2 << 20
 #: Products of pixels from L2 ran at 0.70 of its peak in tiles of 14 x 2, and at 0.88 so, since one from a line that is
 #: on its way takes the place of others, it seems: 1 x 1 layers take 7 to 33 % less, of which 0 to 5 % for the weights,
 #: and 15 to 30 where these are many. On Granite Rapids they ran at 0.80, and at 0.91 so: 5 to 20 % less. In `im2col`,
-#: whose pixels are whole lines, it would take 0 to 4 % more.
+#: whose panels are whole lines one after the other, it would take 0 to 4 % more.
 _NEAR, _NEAR_WEIGHTS = 16, 64
 
 

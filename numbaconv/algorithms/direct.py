@@ -475,7 +475,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
             threads,
             ceil_div(P, block_p) * ceil_div(Q, block_q),
             images * ceil_div(panels, block_k),
-            min(block_k, panels) * nv * lanes,
+            min(block_k * nv * lanes, K),
         ),
     ).seconds(machine, threads, problem.dtype)
 

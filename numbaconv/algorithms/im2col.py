@@ -16,7 +16,15 @@ from math import gcd, prod
 from typing import Any, NamedTuple
 
 from numbaconv.algorithms.algorithm import MOST_SUMMED, Algorithm, Schedule, channels_in_a_run, too_long
-from numbaconv.algorithms.im2col_few import few_layout, few_multiplier, few_pixels, few_stager, few_vectors
+from numbaconv.algorithms.im2col_few import (
+    few_layout,
+    few_multiplier,
+    few_pixels,
+    few_stager,
+    few_staging,
+    few_sums,
+    few_vectors,
+)
 from numbaconv.algorithms.staging import SETS_BYTES, masks_are_dear
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
@@ -57,17 +65,14 @@ _WEIGHT_LINES = 0.01
 #: 1024 to 512 channels at 14 x 14 took 12 % longer than foretold, and 512 to 256 at 28 x 28 3 %.
 _SAME_SETS = 1.08
 #: Vectors that take as long as one of a narrow tile whose pixels are masked, and elements moved as long as one row of
-#: its panel. 7 x 7 pixels leave one over, and 320 to 1280 channels took 8 % longer than foretold; 14 x 14 leave 4 over,
-#: and 384 to 64 took 6 %.
+#: its panel. 14 x 14 pixels leave 4 over, and 384 to 64 channels took 6 % longer than foretold.
 _MASKED, _MASKED_ROW = 1.25, 60
 #: Channels ahead of which lines are asked for, since a panel's rows are a plane apart: 64 to 64 channels of 1 x 1 ran
 #: at 83 % of the peak with 8, at 76 % with 32. Of each vector the line where it ends, as the one where it begins has
 #: come with the panel before: 144 to 24 channels at 56 x 56, of an image that does not start at a line, took 181 us on
 #: Intel Granite Rapids in tiles of 12 x 2 with these asked for, and 139 so.
 _AHEAD = 8
-
-
-#: Pixels of a task, at most.
+#: Pixels of a task, at most, so that its input stays in L2.
 _PIXELS = 512
 #: Rows of a copied panel that are few, so that storing counts as much as multiplying; and how many planes tasks of such
 #: panels write, how many in the same sets of L1: the line in which a panel's pixels end must stay there for the next.
@@ -186,11 +191,26 @@ def _finisher(mr: int, nv: int, lanes: int) -> Dispatcher:
 
 
 @functools.cache
+def _asker(nv: int, lanes: int, asks: bool) -> Dispatcher:
+    """The kernel piece that asks for the next panel, if its tiles do so."""
+
+    def ask(x: Array, at: int, channel: int, due: int, tiles: int) -> int:
+        """Of the channel that is ``due``, for the lines in which the vectors of ``x[at:]`` end; which is due next."""
+        if asks and channel == due:
+            prefetch_rows(x, at + lanes - 1, lanes, nv, 2)
+            return due + tiles
+        return due
+
+    return jit(ask, inline="always")
+
+
+@functools.cache
 def _kernel(mr: int, nv: int, lanes: int, asks: bool) -> Dispatcher:
     nr = nv * lanes
     expand, finish = _panel_expander(lanes, nr), _finisher(mr, nv, lanes)
     high_mr, narrow_nv = _narrow(mr, nv)
     finish_narrow = _finisher(high_mr, narrow_nv, lanes)
+    ask = _asker(nv, lanes, asks)
     stage_few, multiply_few, finish_few = few_stager(lanes), few_multiplier(mr, lanes), _finisher(mr, 1, lanes)
 
     def im2col(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
@@ -198,8 +218,9 @@ def _kernel(mr: int, nv: int, lanes: int, asks: bool) -> Dispatcher:
 
         ``x`` is NCDHW, ``w`` KCTRS, ``y`` NKOPQ. ``workspace`` holds one panel, [block_c * T * R * S][nr]. Where C is
         cut, ``y`` holds the unfinished sums. The last tile of channels overlaps the one before, and stores the rows
-        that are its own. Of a panel that is half empty or more, the tiles are narrow and high. Few pixels are staged
-        behind the last whole panel, as [pixels][block_c * T * R * S], and computed with its tiles.
+        that are its own. Of a panel that is half empty or more, the tiles are narrow and high. Few pixels that are left
+        over, those of the image by its last task, are staged behind the last whole panel, as
+        [pixels][block_c * T * R * S], and computed with its tiles.
         """
         g = read(geometry)
         C, K = g.C, g.K
@@ -207,7 +228,7 @@ def _kernel(mr: int, nv: int, lanes: int, asks: bool) -> Dispatcher:
         n, group, _, _, q_task, k_task = locate(task, g)
         pixels = g.O * g.P * g.Q
         begin = q_task * g.block_q
-        end = min(pixels, begin + g.block_q)
+        end = pixels if q_task == g.tasks_q - 1 else begin + g.block_q
         k_begin = k_task * g.block_k
         k_end = min(K, k_begin + g.block_k)
         row_tiles = (k_end - k_begin + mr - 1) // mr
@@ -217,7 +238,7 @@ def _kernel(mr: int, nv: int, lanes: int, asks: bool) -> Dispatcher:
         # of Intel Granite Rapids 256 to 64 channels at 56 x 56 take 6 % less so, as much as 20 where other data had the
         # caches before, 144 to 24 2 to 7, and images that L2 holds the same.
         plane = g.D * g.H * g.W
-        few = few_pixels(end - begin, g.P * g.Q, mr, nr, lanes)
+        few = few_pixels(end - begin, (end - 1) % (g.P * g.Q) + 1, mr, nr, lanes)
         staged, pitch, sums, _ = few_layout(min(C, g.block_c) * taps, mr, nr, lanes)
         copied = pixels == plane and g.Q == plane and taps == 1 and g.stride_w == 1 and g.pad_d + g.pad_h + g.pad_w == 0
         for c in range(0, C, g.block_c):
@@ -226,8 +247,8 @@ def _kernel(mr: int, nv: int, lanes: int, asks: bool) -> Dispatcher:
             channels = ((n * g.G + group) * C + c) * plane
             for pixel in range(begin, end - few, nr):
                 count = min(nr, end - few - pixel)
-                rest = few if pixel + nr + few == end else 0
-                if rest > 0:
+                is_last = few > 0 and pixel + nr + few == end
+                if is_last:
                     stage_few(x, geometry, channels, bc, end - few, few, copied, workspace, staged, pitch)
                 expanded = not copied or count < nr
                 if expanded:
@@ -246,28 +267,23 @@ def _kernel(mr: int, nv: int, lanes: int, asks: bool) -> Dispatcher:
                 for k_tile in range(k_begin, k_end, mr):
                     k = min(k_tile, K - mr)
                     weight = (group * K + k) * C * taps + c * taps
-                    due = (k_tile - k_begin) // mr if asks and copied else -1
-                    after = channels + pixel + nr + lanes - 1
+                    due, after = (k_tile - k_begin) // mr if copied else -1, channels + pixel + nr
                     acc = zeros(x, mr, nv, lanes)
                     if expanded:
                         for i in range(bc * taps):
-                            if i == due:
-                                prefetch_rows(x, after + i * plane, lanes, nv, 2)
-                                due += row_tiles
+                            due = ask(x, after + i * plane, i, due, row_tiles)
                             acc = rank1(acc, w, weight + i, C * taps, workspace, i * nr)
                     else:
                         expanded = True
                         for i in range(bc):
-                            if i == due:
-                                prefetch_rows(x, after + i * plane, lanes, nv, 2)
-                                due += row_tiles
+                            due = ask(x, after + i * plane, i, due, row_tiles)
                             row = channels + i * plane + pixel
                             prefetch_rows(x, row + _AHEAD * plane + lanes - 1, lanes, nv, 1)
                             store_tile(load_tile(x, row, 0, 1, nv, lanes), workspace, i * nr, 0)
                             acc = rank1(acc, w, weight + i, C, workspace, i * nr)
                     at = ((n * g.G + group) * K + k) * pixels + pixel
                     finish(acc, y, at, pixels, count, k, k_tile, k_end, begun, done, bias, group * K + k, low, high)
-                    if rest > 0:
+                    if is_last:
                         multiply_few(workspace, staged, pitch, few, w, weight, C * taps, bc * taps, sums)
                         finish_few(load_tile(workspace, sums, lanes, mr, 1, lanes), y, at + nr, pixels, few, k, k_tile,
                                    k_end, begun, done, bias, group * K + k, low, high)  # fmt: skip
@@ -280,50 +296,69 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
 
     With four, of which the last was short, 64 to 256 channels at 56 x 56 took 246 us with 2 threads, and 230 so. Of
     blocks of pixels down to half as long, those that leave no thread with more than another: with 2 threads of AMD
-    Zen 3 28 x 28 pixels take 3 to 6 % less in blocks of 48, the last of which has 16, than of 72.
+    Zen 3 28 x 28 pixels take 3 to 6 % less in blocks of 48, the last of which has 16, than of 72. Of short panels,
+    whose channels are cut anyway, there are two tasks a thread. Where panels are expanded, each block of channels does
+    so anew: 3 x 3 of 512 at 7 x 7, a single panel, takes 1.05 ms by two threads of Intel Granite Rapids with four
+    blocks for each, and 0.76 with one.
     """
-    C, K = problem.group_channels
-    pixels = prod(spatial(problem)[1])
+    _, K = problem.group_channels
     nr = nv * machine.lanes(problem.dtype)
-    block_c = even_block(C, _PANEL_ROWS[machine.tiles] // prod(problem.kernel_size))
-    most = _most_planes(problem, K, machine)
+    pixels = prod(spatial(problem)[1]) - _few(problem, mr, nv, machine)
+    most = _most_planes(problem, mr, machine)
     images = problem.batch * problem.groups * ceil_div(K, most)
     wanted, fine = (4 * threads, 8 * threads if most == K else 2 * threads) if threads > 1 else (1, 1)
     longest = even_block(pixels, min(_PIXELS, ceil_div(pixels * images, fine)), nr)
     lengths = [longest] if threads == 1 else [longest, *range(ceil_div(longest, 2 * nr) * nr, longest, nr)]
     block_q = min(lengths, key=lambda length: (round(share(threads, images, (pixels, length)), 3), -length))
     tasks = images * ceil_div(pixels, block_q)
+    if not is_pointwise(problem):
+        wanted = threads
     block_k = min(K, ceil_div(ceil_div(most, mr), ceil_div(wanted, max(1, tasks))) * mr)
-    return Settings(mr, nv, block_q, block_c, block_k)
+    return Settings(mr, nv, block_q, _block_c(problem, nr, machine, threads), block_k)
 
 
-def _most_planes(problem: ConvProblem, K: int, machine: Machine) -> int:
-    """Planes of the output, of the ``K`` of a group, that one task writes."""
-    C, _ = problem.group_channels
+def _by_channels(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: int) -> Settings:
+    """All pixels, for two blocks of channels a thread: threads meet in fewer lines of the output."""
+    _, K = problem.group_channels
+    nr = nv * machine.lanes(problem.dtype)
+    block_q = even_block(prod(spatial(problem)[1]) - _few(problem, mr, nv, machine), _PIXELS, nr)
+    block_k = min(_most_planes(problem, mr, machine), ceil_div(ceil_div(K, mr), 2 * threads) * mr)
+    return Settings(mr, nv, block_q, _block_c(problem, nr, machine, threads), block_k)
+
+
+def _block_c(problem: ConvProblem, nr: int, machine: Machine, threads: int) -> int:
+    """Channels of a long panel, but no longer than the workspaces may be, or some 250 rows."""
+    allowed = problem.workspace_limit // threads // (2 * nr * ITEM_SIZE[problem.dtype])
+    rows = min(_PANEL_ROWS[machine.tiles], max(256, allowed))
+    return even_block(problem.in_channels // problem.groups, rows // prod(problem.kernel_size))
+
+
+def _most_planes(problem: ConvProblem, mr: int, machine: Machine) -> int:
+    """Planes of the output that one task writes, at most."""
+    C, K = problem.group_channels
     if machine.tiles != "avx512" or not is_pointwise(problem) or C > _SHORT_PANEL:
         return K
     plane = prod(spatial(problem)[1]) * ITEM_SIZE[problem.dtype]
-    return even_block(K, min(_PLANES, SETS_BYTES // gcd(plane, SETS_BYTES) * _PLANES_IN_SETS))
+    most = min(_PLANES, SETS_BYTES // gcd(plane, SETS_BYTES) * _PLANES_IN_SETS)
+    return K if most >= K else max(mr, even_block(K, most) // mr * mr)
 
 
-class _Cut(NamedTuple):
-    """Panels of some pixels, the vectors that these are computed in, or as many as take as long, and few left over."""
+def _few(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> int:
+    """Pixels of an image that are few enough to be left over."""
+    lanes = machine.lanes(problem.dtype)
+    _, P, Q = spatial(problem)[1]
+    return few_pixels(prod(spatial(problem)[1]), P * Q, mr, nv * lanes, lanes)
 
-    panels: int
-    vectors: float
-    few: int
 
-
-def _cut(problem: ConvProblem, pixels: int, mr: int, nv: int, machine: Machine) -> _Cut:
+def _panels(problem: ConvProblem, pixels: int, mr: int, nv: int, machine: Machine) -> tuple[int, float]:
+    """Panels of so many pixels, and the vectors that these are computed in, or as many as take as long."""
     lanes = machine.lanes(problem.dtype)
     high_mr, narrow = _narrow(mr, nv)
     panels, rest = divmod(pixels, nv * lanes)
-    if few := few_pixels(pixels, prod(spatial(problem)[1][1:]), mr, nv * lanes, lanes):
-        return _Cut(panels, panels * nv + few_vectors(few, mr, lanes, machine), few)
     if 0 < rest <= narrow * lanes and high_mr <= problem.out_channels // problem.groups:
-        return _Cut(panels + 1, panels * nv + narrow * (_MASKED if masks_are_dear(lanes, problem.dtype) else 1.0), 0)
+        return panels + 1, panels * nv + narrow * (_MASKED if masks_are_dear(lanes, problem.dtype) else 1.0)
     panels += rest > 0
-    return _Cut(panels, panels * nv, 0)
+    return panels, panels * nv
 
 
 def _tile_cost(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> float:
@@ -337,33 +372,32 @@ def _tile_cost(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> floa
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
     """One for each tile with no more rows than a group has output channels, fewest idle rows and pixels first."""
-    K, pixels = problem.out_channels // problem.groups, prod(spatial(problem)[1])
+    K, lanes = problem.out_channels // problem.groups, machine.lanes(problem.dtype)
     tiles = [(mr, nv) for mr, nv in TILES[machine.tiles] if mr <= K]
 
     def work(tile: tuple[int, int]) -> float:
         mr, nv = tile
+        few = _few(problem, mr, nv, machine)
+        _, vectors = _panels(problem, prod(spatial(problem)[1]) - few, mr, nv, machine)
         # Tiles of one or two rows spend half their time on loads.
-        return ceil_div(K, mr) * mr * _cut(problem, pixels, mr, nv, machine).vectors * (1 if mr >= 4 else 2)
+        return ceil_div(K, mr) * mr * (vectors + few_vectors(few, mr, lanes, machine)) * (1 if mr >= 4 else 2)
 
-    tiles.sort(key=work)
-    for mr, nv in tiles:
-        settings = _blocks(problem, mr, nv, machine, threads)
-        yield settings
-        # Or threads share the channels, and meet in fewer lines of the output: two tasks for each.
-        shared = ceil_div(ceil_div(K, mr), 2 * threads) * mr
-        if threads > 1 and is_pointwise(problem) and problem.batch * problem.groups % threads and shared < K:
-            long = even_block(pixels, _PIXELS, nv * machine.lanes(problem.dtype))
-            yield settings._replace(block_q=long, block_k=min(shared, _most_planes(problem, K, machine)))
+    # Where each thread has images of its own they share neither; what is no copy is expanded anew for each block.
+    shared = threads > 1 and problem.batch * problem.groups % threads > 0 and is_pointwise(problem)
+    for mr, nv in sorted(tiles, key=work):
+        ways = [cut(problem, mr, nv, machine, threads) for cut in (_blocks, _by_channels)[: 2 if shared else 1]]
+        yield min(ways, key=lambda settings: estimate(problem, settings, machine, threads))
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
     mr, nv, block_q, block_c, block_k = settings
     C, K = problem.group_channels
     block_c, lanes = channels_in_a_run(block_c, prod(problem.kernel_size)), machine.lanes(problem.dtype)
+    pixels = prod(spatial(problem)[1]) - _few(problem, mr, nv, machine)
     *_, workspace = few_layout(min(block_c, C) * prod(problem.kernel_size), mr, nv * lanes, lanes)
     return Schedule.of(
         problem, workspace,
-        tasks_g=problem.groups, tasks_q=ceil_div(prod(spatial(problem)[1]), block_q), tasks_k=ceil_div(K, block_k),
+        tasks_g=problem.groups, tasks_q=ceil_div(pixels, block_q), tasks_k=ceil_div(K, block_k),
         block_q=block_q, block_c=block_c, block_k=block_k,
     )  # fmt: skip
 
@@ -373,13 +407,16 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
     out_size = spatial(problem)[1]
     C, K = problem.group_channels
-    pixels = prod(out_size)
-    kc = C * prod(problem.kernel_size)
+    few = _few(problem, mr, nv, machine)
+    pixels = prod(out_size) - few
+    taps = prod(problem.kernel_size)
+    kc = C * taps
     nr = nv * lanes
     images = problem.batch * problem.groups
     blocks, rest = divmod(pixels, block_q)
-    whole, last = (_cut(problem, length, mr, nv, machine) for length in (block_q, rest))
-    panels, vectors, few = (images * (blocks * n + n_last) for n, n_last in zip(whole, last, strict=True))
+    whole, last = (_panels(problem, length, mr, nv, machine) for length in (block_q, rest))
+    panels, vectors = (images * (blocks * n + n_last) for n, n_last in zip(whole, last, strict=True))
+    vectors += images * few_vectors(few, mr, lanes, machine)
     row_tiles = tiles_in_blocks(K, block_k, mr)
     tiles = panels * row_tiles
     c_blocks = ceil_div(C, block_c)
@@ -387,28 +424,30 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     # A stretch of pixels narrower than a vector costs as much as a whole one.
     expanded = panels * tasks_k * kc * nr * ceil_div(out_size[2], lanes) * lanes / out_size[2]
     if is_pointwise(problem):
-        expanded /= 6 if machine.asks_near else 3  # asked for ahead: 96 to 24 channels at 56 x 56 take 77 us, not 85
+        expanded /= 3
     unit = problem.stride[2] == 1
     if unit and pixels % lanes and masks_are_dear(lanes, problem.dtype):
         expanded += images * tasks_k * kc * _MASKED_ROW
-    stretches = panels * tasks_k * c_blocks * prod(problem.kernel_size) * (1 + nr / out_size[2])
+    expanded += images * tasks_k * few * kc * (few_staging(taps) if unit else 1)
+    stretches = panels * tasks_k * c_blocks * taps * (1 + nr / out_size[2])
     # A panel that L1 does not hold is loaded from L2: 256 to 64 channels of float64 at 56 x 56 took 672 us in tiles of
     # 2 by 8 vectors, and 469 in tiles of 8 by 3.
-    reloaded = 0.6 if min(block_c, C) * prod(problem.kernel_size) * nr * size > machine.l1 else 0.25
+    reloaded = 0.6 if min(block_c, C) * taps * nr * size > machine.l1 else 0.25
     return Work(
         share(threads, images, (pixels, block_q), (K, block_k)),
         fmas=vectors / nv * row_tiles * kc * _tile_cost(problem, mr, nv, machine),
-        tiles=(tiles + few * row_tiles) * c_blocks + stretches,
+        tiles=(tiles + images * row_tiles * few_sums(few, mr)) * c_blocks + stretches,
         moved=tiles * mr * nr * (2 * c_blocks - 1) / 2 + (expanded if unit else 0),
         scattered=0 if unit else expanded,
         streamed=tiles * kc * (mr + nr * reloaded) * size,
-        waited=from_l3(K * kc * size, panels, machine),
-        met=lines_met(threads, ceil_div(pixels, block_q), images * tasks_k, block_k),
+        waited=tasks_k * from_l3(min(block_k, K) * kc * size, panels, machine),
+        met=lines_met(threads, ceil_div(pixels, block_q), images * tasks_k, min(block_k, K)),
     ).seconds(machine, threads, problem.dtype)
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
-    return _kernel(settings.mr, settings.nv, machine.lanes(problem.dtype), machine.asks_near)
+    asks = machine.asks_near and not machine.few_loads
+    return _kernel(settings.mr, settings.nv, machine.lanes(problem.dtype), asks)
 
 
 IM2COL = Algorithm(

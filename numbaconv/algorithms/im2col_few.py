@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 
-from numbaconv.algorithms.inner import COPIED, inner_multiplier, pixels_expander
+from numbaconv.algorithms.inner import COPIED, EXPANDED, inner_multiplier, pixels_expander
 from numbaconv.algorithms.staging import channels_last_stager
 from numbaconv.arrays import Array
 from numbaconv.cost import step_fmas
@@ -29,7 +29,10 @@ def _columns(mr: int) -> int:
 
 @shared
 def _most(mr: int, lanes: int) -> int:
-    """As many pixels as take half as long as a vector of them: 8 sums keep two units busy, and fewer do not.
+    """As many pixels as take half as long as a vector of them, or one, which takes no longer.
+
+    Where two FMAs of four cycles finish in one, 8 sums keep the units busy: a pixel takes 9 loads for 8 channels of
+    16, and a vector 8 FMAs for each of these. Fewer sums take as long as 8.
 
     Examples
     --------
@@ -40,8 +43,10 @@ def _most(mr: int, lanes: int) -> int:
 
 
 @shared
-def few_pixels(pixels: int, plane: int, mr: int, nr: int, lanes: int) -> int:
-    """How many pixels of a block whole panels of ``nr`` leave over, if they are few, and of one ``plane``; or else 0.
+def few_pixels(pixels: int, in_plane: int, mr: int, nr: int, lanes: int) -> int:
+    """How many pixels whole panels of ``nr`` leave over, if they are few; or else 0.
+
+    They are in one plane of the output, the last one, of which there are ``in_plane`` pixels.
 
     Examples
     --------
@@ -49,15 +54,19 @@ def few_pixels(pixels: int, plane: int, mr: int, nr: int, lanes: int) -> int:
     [1, 4, 0, 0]
     """
     rest = pixels % nr
-    return rest if pixels > nr and rest <= min(_most(mr, lanes), plane) else 0
+    return rest if pixels > nr and rest <= min(_most(mr, lanes), in_plane) else 0
 
 
 @shared
 def few_layout(rows: int, mr: int, nr: int, lanes: int) -> tuple[int, int, int, int]:
-    """Where pixels are staged behind a panel of so many ``rows``, how far apart, where their sums are, and the end."""
+    """Where pixels are staged behind a panel of so many ``rows``, how far apart, where their sums are, and the end.
+
+    Behind the last pixel there is room for what a copied row writes there, and behind the sums, [mr][lanes], for those
+    of one tile.
+    """
     staged = rows * nr
     pitch = (rows + lanes - 1) // lanes * lanes
-    sums = staged + _most(mr, lanes) * pitch + (COPIED + lanes - 1) // lanes * lanes
+    sums = staged + _most(mr, lanes) * pitch + max(lanes, COPIED)
     return staged, pitch, sums, sums + mr * lanes + max(lanes, _columns(mr))
 
 
@@ -65,6 +74,16 @@ def few_vectors(count: int, mr: int, lanes: int, machine: Machine) -> float:
     """Vectors of pixels that take as long as ``count`` pixels."""
     columns = _columns(mr)
     return count * step_fmas(1, columns, machine) / columns / lanes
+
+
+def few_sums(count: int, mr: int) -> int:
+    """Register tiles whose lanes are summed for ``count`` pixels of ``mr`` channels."""
+    return count * (mr // _columns(mr))
+
+
+def few_staging(taps: int) -> float:
+    """Elements moved for each that a pixel sees."""
+    return EXPANDED if taps > 1 else 1.0
 
 
 @functools.cache
@@ -101,7 +120,10 @@ def few_multiplier(mr: int, lanes: int) -> Dispatcher:
         workspace: Array, staged: int, pitch: int, count: int, w: Array, weight: int, w_step: int, length: int,
         sums: int,
     ) -> None:  # fmt: skip
-        """Write ``workspace[sums:]`` as [mr][lanes], of which ``count`` are sums, of rows from ``staged`` on."""
+        """Write ``workspace[sums:]`` as [mr][lanes], of which ``count`` are sums, of rows from ``staged`` on.
+
+        What is just behind them is overwritten.
+        """
         unordered = sums + mr * lanes
         for pixel in range(count):
             for k in range(0, mr, columns):

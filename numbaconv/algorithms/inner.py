@@ -30,7 +30,7 @@ from numbaconv.simd.vec import get, load, load_between, put, store
 #: Tile shapes (mr, nr): mr * nr sums, mr pixels and a weight fit the registers. 4 x 3 spills: 44 GFLOP/s, not 90.
 TILES = {"avx512": ((6, 4), (5, 4)), "neon": ((6, 4), (5, 4)), "avx2": ((3, 4),)}
 #: Elements moved for each that is expanded: 512 channels of 3 x 3 take 5 % of the time at 7 x 7.
-_EXPANDED = 6
+EXPANDED = 6
 #: Elements of the vectors that rows of short kernels are copied by.
 COPIED = 4
 
@@ -201,7 +201,7 @@ def _pitch(problem: ConvProblem, block_c: int) -> int:
 def _staging(problem: ConvProblem) -> int:
     """Elements moved to stage a pixel."""
     taps = prod(problem.kernel_size)
-    return problem.in_channels // problem.groups * taps * (_EXPANDED if taps > 1 else 1)
+    return problem.in_channels // problem.groups * taps * (EXPANDED if taps > 1 else 1)
 
 
 def _blocks(problem: ConvProblem, mr: int, nr: int, machine: Machine, threads: int) -> tuple[float, Settings]:

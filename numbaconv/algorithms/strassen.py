@@ -469,10 +469,9 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
 def _met(problem: ConvProblem, settings: Settings, machine: Machine, threads: int) -> int:
     """Lines of the output in which two threads' parts meet: where a block ends, and where those of its pairs do."""
     mr, nv, block_q, block_k = settings
-    channels = 2 * nv * machine.lanes(problem.dtype)
-    panels = ceil_div(problem.out_channels // problem.groups, channels)
-    outside = max(1, problem.batch) * problem.groups * ceil_div(panels, block_k)
-    return 2 * lines_met(threads, ceil_div(_cut(problem, mr).units, block_q), outside, min(block_k, panels) * channels)
+    K, channels = problem.out_channels // problem.groups, block_k * 2 * nv * machine.lanes(problem.dtype)
+    outside = max(1, problem.batch) * problem.groups * ceil_div(K, channels)
+    return 2 * lines_met(threads, ceil_div(_cut(problem, mr).units, block_q), outside, min(channels, K))
 
 
 def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator[Settings]:
