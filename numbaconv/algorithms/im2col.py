@@ -301,18 +301,16 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     so anew: 3 x 3 of 512 at 7 x 7, a single panel, takes 1.05 ms by two threads of Intel Granite Rapids with four
     blocks for each, and 0.76 with one.
     """
-    _, K = problem.group_channels
+    (_, K), pointwise = problem.group_channels, is_pointwise(problem)
     nr = nv * machine.lanes(problem.dtype)
     pixels = prod(spatial(problem)[1]) - _few(problem, mr, nv, machine)
     most = _most_planes(problem, mr, machine)
     images = problem.batch * problem.groups * ceil_div(K, most)
-    wanted, fine = (4 * threads, 8 * threads if most == K else 2 * threads) if threads > 1 else (1, 1)
+    fine, wanted = (1, 1) if threads == 1 else (threads * (8 if most == K else 2), threads * (4 if pointwise else 1))
     longest = even_block(pixels, min(_PIXELS, ceil_div(pixels * images, fine)), nr)
     lengths = [longest] if threads == 1 else [longest, *range(ceil_div(longest, 2 * nr) * nr, longest, nr)]
     block_q = min(lengths, key=lambda length: (round(share(threads, images, (pixels, length)), 3), -length))
     tasks = images * ceil_div(pixels, block_q)
-    if not is_pointwise(problem):
-        wanted = threads
     block_k = min(K, ceil_div(ceil_div(most, mr), ceil_div(wanted, max(1, tasks))) * mr)
     return Settings(mr, nv, block_q, _block_c(problem, nr, machine, threads), block_k)
 
