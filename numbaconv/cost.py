@@ -33,9 +33,9 @@ TILE_OVERHEAD = 30.0
 TASK_CYCLES = 300.0
 #: Cycles for a line of the output that two threads write, which goes from one's cache to the other's. With two threads
 #: of Intel Granite Rapids 128 to 512 channels at 28 x 28 take 10 to 14 us more by `im2col` if it is the pixels that are
-#: cut, not the channels, 13 to 17 by `direct`, and by `strassen`, of pairs of tiles that lie apart, 40; 576 to 160 at
-#: 7 x 7 by `direct` at most 1.
-MET = 60.0
+#: cut, not the channels, 13 to 17 by `direct`, and by `strassen`, of pairs of tiles that lie apart, 40; but 576 to 160
+#: at 7 x 7 by `direct` at most 1.
+MET = 40.0
 #: Bytes of weights or panel a cycle that arrive from beyond L1 while the tile computes.
 STREAM_BYTES = 24.0
 #: Bytes of weights a cycle that come from memory for all threads together: 26 GB/s were measured for one, 32 for two,

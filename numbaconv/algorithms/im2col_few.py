@@ -81,9 +81,13 @@ def few_sums(count: int, mr: int) -> int:
     return count * (mr // _columns(mr))
 
 
-def few_staging(taps: int) -> float:
-    """Elements moved for each that a pixel sees."""
-    return EXPANDED if taps > 1 else 1.0
+def few_staging(count: int, flat: bool, lanes: int) -> float:
+    """Elements moved to stage ``count`` pixels, for each that one of them sees.
+
+    Of a ``flat`` image a whole block is transposed: with two threads of Granite Rapids 960 to 160 channels at 7 x 7
+    took 45 us in four tasks, and 40 were foretold without.
+    """
+    return (lanes if flat else count * EXPANDED) if count else 0.0
 
 
 @functools.cache
