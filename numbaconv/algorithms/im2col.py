@@ -443,8 +443,8 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         moved=tiles * mr * nr * (2 * c_blocks - 1) / 2 + (expanded if unit else 0),
         scattered=0 if unit else expanded,
         streamed=tiles * kc * (mr + nr * reloaded) * size,
-        # A task's part L2 may hold, but not until the next call; nor is it asked for ahead, as `direct`'s is: 512 to 2048
-        # channels at 7 x 7 take 294 us by two threads, and 270 were foretold.
+        # A task's part L2 may hold, but not until the next call; nor is it asked for ahead, as in `direct`: with two
+        # threads 512 to 2048 channels at 7 x 7 take 294 us, and 270 were foretold.
         waited=1.5 * from_l3(K * kc * size, panels, machine),
         met=lines_met(threads, ceil_div(pixels, block_q), images * tasks_k, min(block_k, K)),
     ).seconds(machine, threads, problem.dtype)
