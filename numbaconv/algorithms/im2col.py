@@ -303,7 +303,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     """
     (_, K), pointwise = problem.group_channels, is_pointwise(problem)
     nr = nv * machine.lanes(problem.dtype)
-    pixels = prod(spatial(problem)[1]) - _few(problem, mr, nv, machine)
+    pixels, _ = _pixels(problem, mr, nv, machine)
     most = _most_planes(problem, mr, machine)
     images = problem.batch * problem.groups * ceil_div(K, most)
     fine, wanted = (1, 1) if threads == 1 else (threads * (8 if most == K else 2), threads * (4 if pointwise else 1))
@@ -322,7 +322,7 @@ def _by_channels(problem: ConvProblem, mr: int, nv: int, machine: Machine, threa
     """
     _, K = problem.group_channels
     nr = nv * machine.lanes(problem.dtype)
-    pixels = prod(spatial(problem)[1]) - _few(problem, mr, nv, machine)
+    pixels, _ = _pixels(problem, mr, nv, machine)
     pieces = threads if pixels <= nr else 2 * threads
     block_k = min(_most_planes(problem, mr, machine), ceil_div(ceil_div(K, mr), pieces) * mr)
     block_q = even_block(pixels, _PIXELS, nr)
@@ -346,11 +346,12 @@ def _most_planes(problem: ConvProblem, mr: int, machine: Machine) -> int:
     return K if most >= K else max(mr, even_block(K, most) // mr * mr)
 
 
-def _few(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> int:
-    """Pixels of an image that are few enough to be left over."""
+def _pixels(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> tuple[int, int]:
+    """Pixels of an image that are computed in panels, and those that are left over, if they are few."""
     lanes = machine.lanes(problem.dtype)
-    _, P, Q = spatial(problem)[1]
-    return few_pixels(prod(spatial(problem)[1]), P * Q, mr, nv * lanes, lanes)
+    O, P, Q = spatial(problem)[1]
+    few = few_pixels(O * P * Q, P * Q, mr, nv * lanes, lanes)
+    return O * P * Q - few, few
 
 
 def _panels(problem: ConvProblem, pixels: int, mr: int, nv: int, machine: Machine) -> tuple[int, float]:
@@ -380,8 +381,8 @@ def candidates(problem: ConvProblem, machine: Machine, threads: int) -> Iterator
 
     def work(tile: tuple[int, int]) -> float:
         mr, nv = tile
-        few = _few(problem, mr, nv, machine)
-        _, vectors = _panels(problem, prod(spatial(problem)[1]) - few, mr, nv, machine)
+        pixels, few = _pixels(problem, mr, nv, machine)
+        _, vectors = _panels(problem, pixels, mr, nv, machine)
         # Tiles of one or two rows spend half their time on loads.
         return ceil_div(K, mr) * mr * (vectors + few_vectors(few, mr, lanes, machine)) * (1 if mr >= 4 else 2)
 
@@ -396,7 +397,7 @@ def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Sche
     mr, nv, block_q, block_c, block_k = settings
     C, K = problem.group_channels
     block_c, lanes = channels_in_a_run(block_c, prod(problem.kernel_size)), machine.lanes(problem.dtype)
-    pixels = prod(spatial(problem)[1]) - _few(problem, mr, nv, machine)
+    pixels, _ = _pixels(problem, mr, nv, machine)
     *_, workspace = few_layout(min(block_c, C) * prod(problem.kernel_size), mr, nv * lanes, lanes)
     return Schedule.of(
         problem, workspace,
@@ -410,8 +411,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     lanes, size = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
     out_size = spatial(problem)[1]
     C, K = problem.group_channels
-    few = _few(problem, mr, nv, machine)
-    pixels = prod(out_size) - few
+    pixels, few = _pixels(problem, mr, nv, machine)
     taps = prod(problem.kernel_size)
     kc = C * taps
     nr = nv * lanes
