@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from numbaconv.arrays import Array, as_operand, check_out, check_same_type, chec
 from numbaconv.geometry import GEOMETRY
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
-from numbaconv.workspace import POOLS, Block, aligned_empty, rows_nbytes
+from numbaconv.workspace import POOLS, Block, aligned_empty, allocator, rows_nbytes
 
 _NOT_CONSIDERED = "it was not asked for"
 
@@ -133,8 +133,8 @@ class Plan:
     ) -> Array:  # fmt: skip
         """Compute on operands that have been checked, all but ``out``, which must not overlap those named ``apart``."""
         shape = self._output_shape[1:] if unbatched else self._output_shape
-        y = np.empty(shape, x.dtype) if out is None else check_out(out, shape, x.dtype, apart)
-        flat = y if out is None or y.flags.carray else np.empty(shape, x.dtype)
+        y = self._allocate(shape, self.problem.dtype) if out is None else check_out(out, shape, x.dtype, apart)
+        flat = y if out is None or y.flags.carray else self._allocate(shape, self.problem.dtype)
         if y.size:
             self.run(x.ravel(), w if prepared is not None else w.ravel(), b, flat.ravel(), prepared)
         if flat is not y:
@@ -238,6 +238,10 @@ class Plan:
     @functools.cached_property
     def _output_shape(self) -> tuple[int, ...]:
         return self.problem.output_shape
+
+    @functools.cached_property
+    def _allocate(self) -> Callable[[tuple[int, ...], str], Array]:
+        return allocator(math.prod(self._output_shape) * ITEM_SIZE[self.problem.dtype])
 
     @functools.cached_property
     def _zero_bias(self) -> Array:

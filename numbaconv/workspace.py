@@ -14,6 +14,7 @@ import os
 import threading
 from bisect import bisect_left, insort_left
 from collections.abc import Callable
+from math import prod
 from operator import attrgetter
 
 import numpy as np
@@ -23,6 +24,8 @@ from numbaconv.arrays import Array
 
 #: Bytes of a cache line.
 LINE = 64
+#: Bytes of an output so large that L3 may not hold it beside the input.
+LARGE_BYTES = 16 << 20
 #: Bytes of the block that each Python thread keeps, which is enough for most layers of less than 50 us.
 _SMALL = 64 << 10
 #: Kinds of workspaces that a block remembers; to make one takes 0.35 us.
@@ -39,6 +42,18 @@ def _aligned(make: Callable[[int, str], Array], elements: int, dtype: str) -> Ar
     raw = make(size + LINE, "uint8")
     start = -raw.__array_interface__["data"][0] % LINE
     return raw[start : start + size].view(dtype)
+
+
+def allocator(nbytes: int) -> Callable[[tuple[int, ...], str], Array]:
+    """What makes uninitialised arrays of so many bytes: `numpy.empty`, but that large ones start at a cache line.
+
+    NumPy's own start 16 bytes behind one. To have small ones start with a line takes as long as it saves.
+    """
+    return np.empty if nbytes < LARGE_BYTES else _large_array
+
+
+def _large_array(shape: tuple[int, ...], dtype: str) -> Array:
+    return aligned_empty(prod(shape), dtype).reshape(shape)
 
 
 class Block:

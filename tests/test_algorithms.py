@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 from grids import PROBLEMS
-from guards import Guarded, between_pages
+from guards import CANARY, Guarded, between_pages
 from naive import Array, operands, solve
 
-from numbaconv.algorithms import ALGORITHMS, ahead, depthwise, im2col
+from numbaconv.algorithms import ALGORITHMS, ahead, depthwise, im2col, streaming
 from numbaconv.algorithms.im2col_few import few_pixels
 from numbaconv.arguments import Bounds
 from numbaconv.geometry import ceil_div
@@ -26,7 +26,7 @@ from numbaconv.machine import Machine, this_machine
 from numbaconv.plan import Plan
 from numbaconv.problem import ConvProblem
 from numbaconv.verify import verify_plan
-from numbaconv.workspace import Block
+from numbaconv.workspace import Block, aligned_empty
 
 
 def cases(accuracy: str) -> list[Any]:
@@ -216,25 +216,52 @@ def test_only_many_weights_are_asked_for_from_afar() -> None:
     assert few == [(False, False, False, False), (False, True, False, True), (False, True, False, False)]
 
 
+#: Problems whose planes are whole lines, in either type, and the algorithms that write them past the caches: of long
+#: rows and short ones, a stride, a volume, tails of channels, and rows that are no whole lines.
+_STREAMED = [
+    ("depthwise", "g3mb2ic3ih9iw464oc3oh9ow464kh3kw3ph1pw1"),
+    ("depthwise", "g3mb2ic3ih9iw80oc3oh9ow80kh3kw3ph1pw1"),
+    ("im2col", "mb2ic19ih5iw464oc21oh5ow464kh1kw1"),
+    ("im2col", "mb2ic4ih16iw12oc9oh16ow12kh3kw3ph1pw1"),
+    ("rows", "g2mb1ic6ih5iw464oc20oh5ow464kh3kw3ph1pw1"),
+    ("rows", "mb1ic3ih32iw160oc9oh16ow80kh3kw3sh2sw2ph1pw1"),
+    ("rows", "mb1ic3id4ih4iw84oc9od2oh4ow80kd3kh3kw5pd0ph1pw0"),
+    ("winograd", "mb1ic5ih8iw232oc37oh8ow232kh3kw3ph1pw1"),
+    ("winograd", "mb1ic5ih16iw12oc16oh16ow12kh3kw3ph1pw1"),
+]
+
+
 @dtypes
 @pytest.mark.parametrize("offset", [0, 1, 12])
-@pytest.mark.parametrize("block_q", [80, 64, 40, 7])
+@pytest.mark.parametrize("block_q", [None, 64, 40, 7])
+@pytest.mark.parametrize(("name", "descriptor"), _STREAMED)
 def test_outputs_written_past_the_caches(
-    block_q: int, offset: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+    name: str, descriptor: str, block_q: int | None, offset: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever cache line they begin in, and with blocks that end within a tile, or within a vector of 64 bytes."""
-    monkeypatch.setattr(depthwise, "_STREAMED_BYTES", 0)
-    monkeypatch.setattr(depthwise, "_STREAMED_TILES", 1)
-    problem = ConvProblem.from_shapes((2, 3, 9, 80), (3, 1, 3, 3), padding=1, groups=3, dtype=dtype)
+    machine = MACHINES[-1]
+    problem = ConvProblem.parse(descriptor, dtype=dtype, constant_weight=True)
+    assert not streaming.streams(problem, machine)
+    monkeypatch.setattr(streaming, "LARGE_BYTES", 0)
+    monkeypatch.setattr(streaming, "FAR_BYTES", 0)
+    assert streaming.streams(problem, machine)
     x, w, bias = operands(problem)
     expected = solve(problem, x, w, bias)
-    for settings in ALGORITHMS["depthwise"].candidates(problem, MACHINES[3], 2):
-        plan = make_plan(problem, "depthwise", settings._replace(ahead=1, block_q=block_q), MACHINES[3])
-        y = Guarded(np.full(offset + expected.size, nan, dtype))
-        plan.run(x.ravel(), w.ravel(), bias, y.array[offset:])
-        np.testing.assert_array_equal(y.array[:offset], nan)
-        np.testing.assert_array_equal(y.array[offset:], expected.ravel())
-        y.check()
+    scale = float(np.abs(expected).max())
+    for settings in islice(ALGORITHMS[name].candidates(problem, machine, 2), 3):
+        if name == "depthwise":
+            settings = settings._replace(ahead=1)
+        if block_q is not None:
+            settings = settings._replace(block_q=block_q)
+        plan = make_plan(problem, name, settings, machine)
+        memory = aligned_empty(512 + expected.size, dtype)
+        memory[:] = CANARY
+        before, y, behind = np.split(memory, [256 + offset, 256 + offset + expected.size])
+        y[:] = nan
+        plan.run(x.ravel(), w.ravel(), bias, y, plan.prepare(w) if plan.packing else None)
+        assert_right(y.reshape(expected.shape), plan, expected, scale)
+        assert (before == CANARY).all()
+        assert (behind == CANARY).all()
 
 
 #: Problems of which im2col's panels leave few pixels over: of one row and of two, padded, strided, of volumes, of which

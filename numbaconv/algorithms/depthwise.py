@@ -19,6 +19,7 @@ from numbaconv.algorithms.depthwise_narrow import narrow_kernel
 from numbaconv.algorithms.depthwise_overlapped import edges_size, outside, overlapped_kernel
 from numbaconv.algorithms.depthwise_staged import staged_kernel
 from numbaconv.algorithms.staging import STAGED_COLUMNS, STAGING, masks_are_dear, phases_block
+from numbaconv.algorithms.streaming import behind_line, has_long_rows, is_large, lines_begin, tile_writer
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import Work, share
@@ -29,7 +30,7 @@ from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.correlate import MOST_SPAN, MOST_SPLATS, MOST_STRIDE, correlate, shuffle_count, weights_order
 from numbaconv.simd.tile import add, add_to_rows, clip, zeros
-from numbaconv.simd.tile_memory import TO_WRITE, fence, prefetch_rows, store_part, store_tile, stream_tile
+from numbaconv.simd.tile_memory import TO_WRITE, fence, prefetch_rows, store_part
 from numbaconv.workspace import LINE
 
 #: Tile shapes (mr, nv, parts): ``mr`` rows by ``nv`` vectors, which ``parts`` channels share if images are narrow.
@@ -58,10 +59,6 @@ _NEARLY_L2 = 0.75
 #: Staged, they are asked for an image ahead if they are so large a part of L3: with one thread of AMD Zen 3, 16 images
 #: of 56 x 56 and 64 channels took a sixth less, but 96 of 112 x 112 with stride 2, 4.8 MB, would take a tenth more.
 _STAGED_FAR = 4
-#: An output that L3 does not hold beside the input is written past the caches, if its rows are so many tiles long. At
-#: 4096 x 4096 a filter of 3 x 3 takes a third less so on AMD Zen 5, at 2048 x 2048 7 to 21 % on Zen 4. But 4 images of
-#: 224 x 224 with 64 channels took 2.8 ms on Zen 5, and would take 3.9; on Zen 4, where they take 9.5, it would be 6.3.
-_STREAMED_BYTES, _STREAMED_TILES = 16 << 20, 14
 #: Kernels of up to so many taps are unrolled whole; larger ones a row at a time, or a tap at a time.
 _MOST_UNROLLED = 121
 #: Rows of the image that those of a kernel that is unrolled whole may span, and those from one output row to the next:
@@ -102,7 +99,7 @@ def _kernel(
     R, S = taps
     unrolled_r, unrolled_s = unrolled
     sh, sw = strides
-    seen_rows = inputs_seen(mr, sh, R, dilations[0])
+    seen_rows, write = inputs_seen(mr, sh, R, dilations[0]), tile_writer(past_caches)
 
     def depthwise(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of rows and columns of some groups. ``x`` is NGDHW, ``w`` (G K)1TRS, ``y`` N(G K)OPQ.
@@ -126,8 +123,8 @@ def _kernel(
         across = 1 if short_rows and ahead == 0 else row_tiles + 1
         # The first tile of a row ends where vectors of y are at multiples of their size, and the others begin there.
         whole = g.Q % lanes == 0 and (g.block_q % lanes == 0 or g.block_q >= g.Q)
-        streams = past_caches and whole
-        ragged = -(y.ctypes.data // y.itemsize) % lanes if streams else 0
+        streams = past_caches and whole and lines_begin(y, min(g.Q, g.block_q), nr, lanes)
+        ragged = -behind_line(y, 0, lanes, streams) % lanes
         front = o * g.stride_d - g.pad_d
         for q_begin in range(0, bq, across * nr):
             for k in range(k_begin, k_end):
@@ -179,10 +176,8 @@ def _kernel(
                         at = ((k + n * g.G * K) * g.O + o) * g.P * g.Q + (p0 + p) * g.Q + q0 + q
                         if columns < nr or bp < mr:
                             store_part(acc, y, at, g.Q, 0, bp - p, columns)
-                        elif streams:
-                            stream_tile(acc, y, at, g.Q)
                         else:
-                            store_tile(acc, y, at, g.Q)
+                            write(acc, y, at, g.Q, streams)
         if streams:
             fence()
 
@@ -250,8 +245,8 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
         asks = ahead > 0 and problem.batch * problem.groups > 1  # there is a next image to ask for
         return staged_kernel(mr, nv, lanes, problem.kernel_size, unrolled, strides, dilations, asks, by_rows)
     Q = spatial(problem)[1][2]
-    short_rows, long_rows = Q <= 2 * nv * lanes, Q >= _STREAMED_TILES * nv * lanes
-    past_caches = ahead > 0 and long_rows and prod(problem.output_shape) * ITEM_SIZE[problem.dtype] >= _STREAMED_BYTES
+    short_rows = Q <= 2 * nv * lanes
+    past_caches = ahead > 0 and is_large(problem, machine) and (has_long_rows(Q, nv * lanes) or machine.asks_near)
     return _kernel(
         mr, nv, lanes, problem.kernel_size[1:], unrolled, strides, dilations, ahead, short_rows, past_caches, by_rows
     )

@@ -25,6 +25,7 @@ from numbaconv.algorithms.staging import (
     planes_collide,
     vectors_fill_lines,
 )
+from numbaconv.algorithms.streaming import written_through
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import (
@@ -477,6 +478,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
             images * ceil_div(panels, block_k),
             min(block_k * nv * lanes, K),
         ),
+        written=written_through(problem, machine, False),
     ).seconds(machine, threads, problem.dtype)
 
 

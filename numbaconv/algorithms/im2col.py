@@ -26,6 +26,7 @@ from numbaconv.algorithms.im2col_few import (
     few_vectors,
 )
 from numbaconv.algorithms.staging import SETS_BYTES, masks_are_dear
+from numbaconv.algorithms.streaming import behind_line, lines_begin, streams, tile_writer, written_through
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import Work, fed_by_l2, from_l3, lines_met, share, step_fmas
@@ -44,7 +45,7 @@ from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.tile import add, add_to_rows, clip, rank1, zeros
-from numbaconv.simd.tile_memory import load_columns, load_tile, prefetch_rows, store_part, store_tile
+from numbaconv.simd.tile_memory import fence, load_columns, load_tile, prefetch_rows, store_part, store_tile
 from numbaconv.simd.vec import get, load, load_between, put, store, store_first
 
 #: Tile shapes (mr, nv); tiles with few rows are for few output channels per group.
@@ -163,13 +164,14 @@ def _narrow(mr: int, nv: int) -> tuple[int, int]:
 
 
 @functools.cache
-def _finisher(mr: int, nv: int, lanes: int) -> Dispatcher:
+def _finisher(mr: int, nv: int, lanes: int, streams: bool) -> Dispatcher:
     """The kernel piece that adds what is unfinished, bias and bounds, and stores."""
     nr = nv * lanes
+    write = tile_writer(streams)
 
     def finish(
         acc: Any, y: Array, at: int, pixels: int, count: int, k: int, k_tile: int, k_end: int, begun: bool, done: bool,
-        bias: Array, channel: int, low: float, high: float,
+        past: bool, bias: Array, channel: int, low: float, high: float,
     ) -> None:  # fmt: skip
         """Store the rows of channels ``k_tile`` to ``k_end - 1``, of a tile whose first is ``k``, to ``y[at:]``.
 
@@ -183,7 +185,7 @@ def _finisher(mr: int, nv: int, lanes: int) -> Dispatcher:
         if done:
             acc = clip(add_to_rows(acc, bias, channel, 1), low, high)
         if count == nr and k == k_tile and k + mr <= k_end:
-            store_tile(acc, y, at, pixels)
+            write(acc, y, at, pixels, past)
         else:
             store_part(acc, y, at, pixels, k_tile - k, k_end - k, count)
 
@@ -205,13 +207,14 @@ def _asker(nv: int, lanes: int, asks: bool) -> Dispatcher:
 
 
 @functools.cache
-def _kernel(mr: int, nv: int, lanes: int, asks: bool) -> Dispatcher:
+def _kernel(mr: int, nv: int, lanes: int, asks: bool, streams: bool) -> Dispatcher:
     nr = nv * lanes
-    expand, finish = _panel_expander(lanes, nr), _finisher(mr, nv, lanes)
+    expand, finish = _panel_expander(lanes, nr), _finisher(mr, nv, lanes, streams)
     high_mr, narrow_nv = _narrow(mr, nv)
-    finish_narrow = _finisher(high_mr, narrow_nv, lanes)
+    finish_narrow = _finisher(high_mr, narrow_nv, lanes, streams)
     ask = _asker(nv, lanes, asks)
-    stage_few, multiply_few, finish_few = few_stager(lanes), few_multiplier(mr, lanes), _finisher(mr, 1, lanes)
+    stage_few, multiply_few = few_stager(lanes), few_multiplier(mr, lanes)
+    finish_few = _finisher(mr, 1, lanes, streams)
 
     def im2col(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of pixels for a block of output channels.
@@ -227,8 +230,10 @@ def _kernel(mr: int, nv: int, lanes: int, asks: bool) -> Dispatcher:
         taps = g.T * g.R * g.S
         n, group, _, _, q_task, k_task = locate(task, g)
         pixels = g.O * g.P * g.Q
-        begin = q_task * g.block_q
-        end = pixels if q_task == g.tasks_q - 1 else begin + g.block_q
+        begin, next_block = q_task * g.block_q, (q_task + 1) * g.block_q
+        past = streams and lines_begin(y, pixels, nr, lanes)
+        begin -= behind_line(y, begin, lanes, past)
+        end = pixels if q_task == g.tasks_q - 1 else next_block - behind_line(y, next_block, lanes, past)
         k_begin = k_task * g.block_k
         k_end = min(K, k_begin + g.block_k)
         row_tiles = (k_end - k_begin + mr - 1) // mr
@@ -238,16 +243,17 @@ def _kernel(mr: int, nv: int, lanes: int, asks: bool) -> Dispatcher:
         # of Intel Granite Rapids 256 to 64 channels at 56 x 56 take 6 % less so, as much as 20 where other data had the
         # caches before, 144 to 24 2 to 7, and images that L2 holds the same.
         plane = g.D * g.H * g.W
-        few = few_pixels(end - begin, (end - 1) % (g.P * g.Q) + 1, mr, nr, lanes)
+        few = 0 if streams else few_pixels(end - begin, (end - 1) % (g.P * g.Q) + 1, mr, nr, lanes)
         staged, pitch, sums, _ = few_layout(min(C, g.block_c) * taps, mr, nr, lanes)
         copied = pixels == plane and g.Q == plane and taps == 1 and g.stride_w == 1 and g.pad_d + g.pad_h + g.pad_w == 0
         for c in range(0, C, g.block_c):
             bc = min(g.block_c, C - c)
             begun, done = c > 0, c + bc == C
             channels = ((n * g.G + group) * C + c) * plane
-            for pixel in range(begin, end - few, nr):
-                count = min(nr, end - few - pixel)
-                is_last = few > 0 and pixel + nr + few == end
+            for panel in range(begin, end - few, nr):
+                pixel = max(0, panel)
+                count = min(nr + panel, end - few) - pixel
+                is_last = few > 0 and panel + nr + few == end
                 if is_last:
                     stage_few(x, geometry, channels, bc, end - few, few, copied, workspace, staged, pitch)
                 expanded = not copied or count < nr
@@ -262,7 +268,7 @@ def _kernel(mr: int, nv: int, lanes: int, asks: bool) -> Dispatcher:
                             acc = rank1(acc, w, weight + i, C * taps, workspace, i * nr)
                         at = ((n * g.G + group) * K + k) * pixels + pixel
                         finish_narrow(acc, y, at, pixels, count, k, k_tile, k_end, begun, done,
-                                      bias, group * K + k, low, high)  # fmt: skip
+                                      past, bias, group * K + k, low, high)  # fmt: skip
                     continue
                 for k_tile in range(k_begin, k_end, mr):
                     k = min(k_tile, K - mr)
@@ -282,11 +288,15 @@ def _kernel(mr: int, nv: int, lanes: int, asks: bool) -> Dispatcher:
                             store_tile(load_tile(x, row, 0, 1, nv, lanes), workspace, i * nr, 0)
                             acc = rank1(acc, w, weight + i, C, workspace, i * nr)
                     at = ((n * g.G + group) * K + k) * pixels + pixel
-                    finish(acc, y, at, pixels, count, k, k_tile, k_end, begun, done, bias, group * K + k, low, high)
+                    finish(acc, y, at, pixels, count, k, k_tile, k_end, begun, done, past,
+                           bias, group * K + k, low, high)  # fmt: skip
                     if is_last:
                         multiply_few(workspace, staged, pitch, few, w, weight, C * taps, bc * taps, sums)
                         finish_few(load_tile(workspace, sums, lanes, mr, 1, lanes), y, at + nr, pixels, few, k, k_tile,
-                                   k_end, begun, done, bias, group * K + k, low, high)  # fmt: skip
+                                   k_end, begun, done, past, bias, group * K + k, low, high)  # fmt: skip
+
+        if streams:
+            fence()
 
     return jit(im2col)
 
@@ -336,10 +346,16 @@ def _block_c(problem: ConvProblem, nr: int, machine: Machine, threads: int) -> i
     return even_block(problem.in_channels // problem.groups, rows // prod(problem.kernel_size))
 
 
+def _past(problem: ConvProblem, settings: Settings, machine: Machine) -> bool:
+    """Whether the output is written past the caches: where it holds no unfinished sums."""
+    return settings.block_c >= problem.in_channels // problem.groups and streams(problem, machine)
+
+
 def _most_planes(problem: ConvProblem, mr: int, machine: Machine) -> int:
     """Planes of the output that one task writes, at most."""
     C, K = problem.group_channels
-    if machine.tiles != "avx512" or not is_pointwise(problem) or C > _SHORT_PANEL:
+    few = machine.tiles == "avx512" and is_pointwise(problem) and C <= _SHORT_PANEL
+    if not few or streams(problem, machine):
         return K
     plane = prod(spatial(problem)[1]) * ITEM_SIZE[problem.dtype]
     most = min(_PLANES, SETS_BYTES // gcd(plane, SETS_BYTES) * _PLANES_IN_SETS)
@@ -447,12 +463,13 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         # threads 512 to 2048 channels at 7 x 7 take 294 us, and 270 were foretold.
         waited=1.5 * from_l3(K * kc * size, panels, machine),
         met=lines_met(threads, ceil_div(pixels, block_q), images * tasks_k, min(block_k, K)),
+        written=written_through(problem, machine, _past(problem, settings, machine)),
     ).seconds(machine, threads, problem.dtype)
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
     asks = machine.asks_near and not machine.few_loads
-    return _kernel(settings.mr, settings.nv, machine.lanes(problem.dtype), asks)
+    return _kernel(settings.mr, settings.nv, machine.lanes(problem.dtype), asks, _past(problem, settings, machine))
 
 
 IM2COL = Algorithm(

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Schedule, channels_in_a_run, too_long
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
+from numbaconv.algorithms.streaming import written_through
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import MOVED, STREAM_BYTES, TASK_CYCLES, TILE_OVERHEAD, Work, busiest, from_l3, share, tile_rate
@@ -275,6 +276,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         moved=sums * mr * nr * lanes / machine.load_fmas + images * P * Q * K + staged,
         streamed=blocks * K * C * taps * size,
         waited=from_l3(K * C * taps * size, blocks, machine),
+        written=written_through(problem, machine, False),
     ).seconds(machine, threads, problem.dtype)
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Schedule, too_long
 from numbaconv.algorithms.staging import STAGED_COLUMNS, STAGING, masks_are_dear, phases_block, phases_stager
+from numbaconv.algorithms.streaming import behind_line, lines_begin, streams, tile_writer, written_through
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import Work, share
@@ -36,7 +37,7 @@ from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit
 from numbaconv.simd.correlate import MOST_SPAN, MOST_STRIDE, add_row, add_row_staged, shuffle_count
 from numbaconv.simd.tile import add_to_rows, clip, zeros
-from numbaconv.simd.tile_memory import store_part, store_tile
+from numbaconv.simd.tile_memory import fence, store_part
 
 #: Tile shapes (mr, nv) for many and few output channels of a group, and for long and short rows. The vectors of an
 #: input row need registers too: 4 x 7 spills, and ran at 60 % of the speed of 8 x 2.
@@ -62,9 +63,12 @@ class Settings(NamedTuple):
 
 
 @functools.cache
-def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int, staged: bool) -> Dispatcher:
+def _kernel(
+    mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int, staged: bool, streams: bool
+) -> Dispatcher:  # fmt: skip
     """The kernel for tiles of ``mr`` by ``nv``, that unrolls a row of the kernel; strides are those of columns."""
     stage = phases_stager(lanes, stride)
+    write = tile_writer(streams)
     nr = nv * lanes
 
     def rows(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
@@ -99,6 +103,7 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int, st
                         x, plane * g.H * g.W, g.H, g.W, p0 * g.stride_h - g.pad_h, q0 * stride - g.pad_w, seen,
                         columns, workspace, (t * C + c) * step, g.pitch,
                     )  # fmt: skip
+        past = streams and lines_begin(y, bq, nr, lanes)
         # Channels outermost: a few planes of the output are written from end to end. When all planes were written row
         # by row, 3 to 64 channels at 224 x 224, whose planes collide in the caches, took 1.6 ms, and 0.94 ms so.
         for k_tile in range(k_begin, k_end, mr):
@@ -106,8 +111,10 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int, st
             for p in range(bp):
                 top = (p0 + p) * g.stride_h - g.pad_h
                 r_begin, r_end = steps_inside(top, g.dilation_h, R, g.H)
-                for q_tile in range(0, bq, nr):
-                    q = max(0, min(q_tile, bq - nr)) if staged else q_tile
+                row = (((n * g.G + group) * K + k) * g.O + o) * g.P * g.Q + (p0 + p) * g.Q + q0
+                for q_tile in range(-behind_line(y, row, lanes, past), bq, nr):
+                    q = max(0, min(q_tile, bq - nr) if staged else q_tile)
+                    count = min(q_tile + nr, bq) - q
                     left = (q0 + q) * stride - g.pad_w
                     acc = zeros(x, mr, nv, lanes)
                     for t in range(t_begin, t_end):
@@ -131,11 +138,12 @@ def _kernel(mr: int, nv: int, lanes: int, S: int, stride: int, dilation: int, st
                                     line += step
                                     weight += T * R * S
                     acc = clip(add_to_rows(acc, bias, group * K + k, 1), low, high)
-                    at = (((n * g.G + group) * K + k) * g.O + o) * g.P * g.Q + (p0 + p) * g.Q + q0 + q
-                    if q + nr <= bq and k == k_tile and k + mr <= k_end:
-                        store_tile(acc, y, at, g.O * g.P * g.Q)
+                    if count == nr and k == k_tile and k + mr <= k_end:
+                        write(acc, y, row + q, g.O * g.P * g.Q, past)
                     else:
-                        store_part(acc, y, at, g.O * g.P * g.Q, k_tile - k, k_end - k, bq - q)
+                        store_part(acc, y, row + q, g.O * g.P * g.Q, k_tile - k, k_end - k, count)
+        if streams:
+            fence()
 
     return jit(rows)
 
@@ -237,13 +245,15 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         moved=tiles * nv * lanes * (mr / (2 if is_single_tap(problem) else 4) + (C / 10 if again else 0)) + staged,
         streamed=tiles * mr * C * prod(problem.kernel_size) * ITEM_SIZE[problem.dtype],
         waited=images * row_tiles * image if waits else 0,
+        written=written_through(problem, machine, streams(problem, machine)),
     ).seconds(machine, threads, problem.dtype)
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
     lanes = machine.lanes(problem.dtype)
     S, step, dilation = problem.kernel_size[2], problem.stride[2], problem.dilation[2]
-    return _kernel(settings.mr, settings.nv, lanes, S, step, dilation, masks_are_dear(lanes, problem.dtype))
+    staged, past = masks_are_dear(lanes, problem.dtype), streams(problem, machine)
+    return _kernel(settings.mr, settings.nv, lanes, S, step, dilation, staged, past)
 
 
 ROWS = Algorithm(

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 from numbaconv.algorithms.ahead import Asks, asked_share, asker, asks_of, multiplier
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
 from numbaconv.algorithms.staging import COLLIDING, pixels_stager, planes_collide, vectors_fill_lines
+from numbaconv.algorithms.streaming import written_through
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import (
@@ -531,6 +532,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         # An element of these sums takes a third longer than one that is only laid out.
         prepared=0 if problem.constant_weight else 1.3 * problem.groups * panels * _STEPS * nv * lanes * C // 2,
         met=_met(problem, settings, machine, threads),
+        written=written_through(problem, machine, False),
     ).seconds(machine, threads, problem.dtype)
 
 

@@ -31,6 +31,7 @@ from typing import NamedTuple
 from numbaconv.algorithms.ahead import Asks, asked_share, asker, asks_of, multiplier, rows_asker
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
+from numbaconv.algorithms.streaming import behind_line, lines_begin, streams, tile_writer, written_through
 from numbaconv.algorithms.winograd_tiles import block_of, slots_seen, tile_slot, tile_start
 from numbaconv.algorithms.winograd_weights import winograd_packing
 from numbaconv.arguments import ITEM_SIZE
@@ -43,7 +44,7 @@ from numbaconv.problem import ConvProblem
 from numbaconv.runtime import Dispatcher, jit, shared
 from numbaconv.simd.linear import transform
 from numbaconv.simd.tile import add, add_to_columns, clip, zeros
-from numbaconv.simd.tile_memory import load_tile, store_part, store_tile, transpose
+from numbaconv.simd.tile_memory import fence, load_tile, store_part, store_tile, transpose
 from numbaconv.simd.vec import in_register
 from numbaconv.workspace import LINE
 
@@ -279,7 +280,7 @@ def workspace_layout(
 @functools.cache
 def _kernel(
     mh: int, mw: int, R: int, S: int, sh: int, sw: int, mr: int, nv: int, lanes: int, itemsize: int, sum_block: int,
-    asks: Asks,
+    asks: Asks, streams: bool,
 ) -> Dispatcher:  # fmt: skip
     """The kernel of F(mh x mw, R x S) with strides sh and sw."""
     stage = channels_last_stager(lanes)
@@ -291,6 +292,7 @@ def _kernel(
     nr = nv * lanes
     low_mr = low_rows(mr)
     ask = asker(nr, lanes, asks)
+    write = tile_writer(streams)
 
     def products_of(rows: int) -> Dispatcher:
         """The kernel piece that sums the products of ``rows`` Winograd tiles at a point."""
@@ -374,6 +376,7 @@ def _kernel(
         panels = (K + nr - 1) // nr
         slots = spanned(down.tiles * across.tiles, mr, mr)
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
+        past = streams and lines_begin(y, across.size, lanes, lanes)
         for panel in range(k_task * g.block_k, min(panels, (k_task + 1) * g.block_k)):
             weights = (group * panels + panel) * product_planes * C * nr
             for point in range(nh * nw):
@@ -422,14 +425,18 @@ def _kernel(
                 channels = min(lanes, K - k)
                 for i in range(down.size):
                     at = (((n * g.G + group) * K + k) * g.P + down.start + i) * g.Q + across.start
-                    for j in range(0, across.size, lanes):
+                    for first in range(-behind_line(y, at, lanes, past), across.size, lanes):
+                        j = max(0, first)
+                        count = min(first + lanes, across.size) - j
                         source = outputs + (i * across.extent + j) * lanes
                         pixels = load_tile(workspace, source, lanes, lanes, 1, lanes)
                         block = clip(transpose(add_to_columns(pixels, bias, group * K + k, channels)), low, high)
-                        if channels == lanes and j + lanes <= across.size:
-                            store_tile(block, y, at + j, g.P * g.Q)
+                        if channels == lanes and count == lanes:
+                            write(block, y, at + j, g.P * g.Q, past)
                         else:
-                            store_part(block, y, at + j, g.P * g.Q, 0, channels, across.size - j)
+                            store_part(block, y, at + j, g.P * g.Q, 0, channels, count)
+        if streams:
+            fence()
 
     return jit(winograd)
 
@@ -649,6 +656,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         waited=from_l3(weights * size, blocks, machine) + returning * blocks * panels,
         fetched=loaded if _fetched(problem, weights, machine) else 0,
         prepared=0 if problem.constant_weight else _prepared(problem, mh, mw, machine),
+        written=written_through(problem, machine, streams(problem, machine)),
     ).seconds(machine, threads, problem.dtype)
 
 
@@ -665,7 +673,8 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
     asked = asks_of(problem, problem.groups * _weights(problem, cut), machine)
     itemsize, sum_block = ITEM_SIZE[problem.dtype], _sum_block(problem, mh, mw)
-    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, sum_block, asked)
+    past = streams(problem, machine)
+    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, sum_block, asked, past)
 
 
 WINOGRAD = Algorithm(
