@@ -264,6 +264,29 @@ def test_outputs_written_past_the_caches(
         assert (behind == CANARY).all()
 
 
+@dtypes
+@pytest.mark.parametrize(("x_offset", "y_offset"), [(0, 0), (4, 4), (4, 0), (0, 9), (13, 2)])
+@pytest.mark.parametrize("block_q", [None, 40, 7])
+@pytest.mark.parametrize(("channels", "outputs"), [(5, 30), (40, 26)])
+def test_panels_that_begin_with_lines(
+    channels: int, outputs: int, block_q: int | None, x_offset: int, y_offset: int, dtype: str
+) -> None:
+    """Those of the operand with more planes: the first is what is before, and what is left over may be few pixels."""
+    problem = ConvProblem.from_shapes((2, channels, 9, 16), (outputs, channels, 1, 1), dtype=dtype)
+    x, w, bias = operands(problem)
+    expected = solve(problem, x, w, bias)
+    image, y = (aligned_empty(size, dtype) for size in (x_offset + x.size, y_offset + expected.size))
+    image[:] = nan
+    image[x_offset:] = x.ravel()
+    for settings in candidates(problem, "im2col", MACHINES[3]):
+        if block_q is not None:
+            settings = settings._replace(block_q=block_q, block_k=24)
+        y[:] = nan
+        make_plan(problem, "im2col", settings, MACHINES[3]).run(image[x_offset:], w.ravel(), bias, y[y_offset:])
+        np.testing.assert_array_equal(y[:y_offset], nan)
+        np.testing.assert_array_equal(y[y_offset:], expected.ravel(), str(settings))
+
+
 #: Problems of which im2col's panels leave few pixels over: of one row and of two, padded, strided, of volumes, of which
 #: the last has planes that are too small for it, and the one before blocks that end within a plane.
 _LEFT_OVER = [
