@@ -138,7 +138,7 @@ def test_what_l2_does_not_keep_comes_again() -> None:
 
 def test_time_grows_with_every_kind_of_work() -> None:
     """And with what the thread has that has most."""
-    work = Work(0.5, 1e6, 1e3, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6)
+    work = Work(0.5, 1e6, 1e3, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6)
     assert all(work)
     slow = Machine("slow", 64, 32, 48 << 10, 1 << 20, 32 << 20, l3_per_cycle=10.0, clock=1e9)
     seconds = work.seconds(slow, 2, "float32")

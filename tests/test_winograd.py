@@ -211,6 +211,26 @@ def test_parts_of_the_workspace_begin_with_cache_lines(channels: int, stride: in
         assert parts.plane % 32 == parts.product_plane % 32 == 16
 
 
+@pytest.mark.parametrize(
+    ("descriptor", "changes", "block", "fused"),
+    [
+        ("mb1ic64ih14oc64kh3ph1", True, 14, True),
+        ("g2mb1ic64ih14oc64kh3ph1", True, 14, True),
+        ("mb1ic64ih14oc64kh3ph1", False, 14, False),  # laid out once, as it stays the same
+        ("mb2ic64ih14oc64kh3ph1", True, 14, False),  # two images need each panel
+        ("mb1ic64ih14oc64kh3ph1", True, 1, False),  # so do blocks of rows
+    ],
+)
+def test_weights_needed_once_are_transformed_in_front_of_their_products(
+    descriptor: str, changes: bool, block: int, fused: bool
+) -> None:
+    problem = ConvProblem.parse(descriptor, constant_weight=not changes, accuracy="fast")
+    row = ALGORITHMS["winograd"]
+    for settings in row.candidates(problem, this_machine(), 1):
+        blocks = settings._replace(block_p=block, block_q=14)
+        assert (row.packing(problem, blocks, this_machine()) is None) == fused
+
+
 def test_weights_that_change_get_smaller_tiles() -> None:
     """There are fewer products to transform them for, and of 256 channels at 14 x 14 that is most of the work.
 
@@ -219,12 +239,11 @@ def test_weights_that_change_get_smaller_tiles() -> None:
     row, machine = ALGORITHMS["winograd"], replace(this_machine(), l3_per_cycle=inf, asks_near=False)
     problem = ConvProblem.parse("mb1ic256ih14oc256oh14kh3ph1")
 
-    def elements(problem: ConvProblem) -> int:
-        packing = row.packing(problem, next(iter(row.candidates(problem, machine, 1))), machine)
-        assert packing is not None
-        return packing.elements
+    def points(problem: ConvProblem) -> int:
+        settings = next(iter(row.candidates(problem, machine, 1)))
+        return point_count(settings.mh, 3, 1) * point_count(settings.mw, 3, 1)
 
-    assert elements(problem) < elements(replace(problem, constant_weight=True))
+    assert points(problem) < points(replace(problem, constant_weight=True))
 
 
 @pytest.mark.parametrize("kernel", ["kh3kw8ph0pw0", "kh1kw1ph0pw0", "kh3kw3ph0pw0sh3sw4", "kh2kw1ph0pw0sh2sw1"])

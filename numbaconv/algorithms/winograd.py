@@ -4,8 +4,8 @@ Outputs are cut in tiles of m x m; each is a transform away from n * n products,
 So the work is n * n matrix products of tiles by output channels, with r = 3 2.25 (m = 2) to 5.1 (m = 6) times fewer
 multiplications than the direct sum. A task takes a block of tiles and some panels of output channels:
 
-1. stage the input block channels-last, with its padding (as `direct` does);
-2. transform every tile, B^T d B, on vectors of channels, to ``[n * n][tiles][C]``;
+1. stage some channels of the input block, channels-last and with its padding (as `direct` does);
+2. transform every tile, B^T d B, on vectors of these, to ``[n * n][tiles][C]``, and go on with the next channels;
 3. per panel, n * n products of these with packed weights ``[n * n][C][nr]``: tiles are broadcast, channels in lanes;
 4. transform back, A^T M A, on vectors of output channels, to rows of pixels channels-last;
 5. transpose these to NCHW, adding bias and clipping on the way.
@@ -25,7 +25,7 @@ import functools
 from collections.abc import Iterator
 from heapq import nsmallest
 from itertools import product
-from math import hypot, inf
+from math import hypot, inf, prod
 from typing import NamedTuple
 
 from numbaconv.algorithms.ahead import Asks, asked_share, asker, asks_of, multiplier, rows_asker
@@ -33,11 +33,21 @@ from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, 
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
 from numbaconv.algorithms.streaming import behind_line, lines_begin, streams, tile_writer, written_through
 from numbaconv.algorithms.winograd_tiles import block_of, slots_seen, tile_slot, tile_start
-from numbaconv.algorithms.winograd_weights import winograd_packing
+from numbaconv.algorithms.winograd_weights import panel_transformer, scratch_size, winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cooktoom import INPUT, OUTPUT, amplification, phases, phases_seen, point_count, product_count, tile_sizes
-from numbaconv.cost import MEMORY_BYTES, STREAM_BYTES, TILE_OVERHEAD, Work, from_l3, preparing_cycles, share, step_fmas
+from numbaconv.cost import (
+    MEMORY_BYTES,
+    STREAM_BYTES,
+    TILE_OVERHEAD,
+    Work,
+    from_l3,
+    laying_cycles,
+    preparing_cycles,
+    share,
+    step_fmas,
+)
 from numbaconv.geometry import Cut, ceil_div, cut_outputs, even_block, inputs_seen, locate, read
 from numbaconv.machine import Machine
 from numbaconv.problem import ConvProblem
@@ -84,6 +94,11 @@ _TRANSFORM_FMAS = 6.0
 _SPILLED, _MOST_POINTS = 1.35, 6
 #: Times as many where loads are few, as on Intel Ice Lake, or L2 is late, as on Granite Rapids.
 _LATE_TRANSFORMS = 1.9
+#: Bytes of the channels that are staged at a time, or a vector of them. With one thread of Intel Granite Rapids 64
+#: channels at 112 x 112 take 5 % less so than all at once, at 224 x 224 8, and 128 at 28 x 28 3; with two threads 2, 7
+#: and 5, and 256 at 14 x 14 9. By single vectors 512 at 14 x 14 would take 3 to 4 % more; and with a stride, where
+#: blocks see more pixels, 128 at 56 x 56 3, and compiled for AVX2 8 to 13.
+_STAGED_BYTES = 32 << 10
 #: Part of L2 that a task's workspace may have, so that tiles stay there while weights pass through.
 _L2_OF_TILES = 0.75
 
@@ -228,8 +243,12 @@ def _sides(problem: ConvProblem, axis: int) -> list[int]:
 
 
 class Layout(NamedTuple):
-    """A workspace of so many ``elements``: the distances of pixels, tiles and planes, and where each part begins."""
+    """A workspace of so many ``elements``.
 
+    How many channels are staged at a time, the distances of pixels, tiles and planes, and where each part begins.
+    """
+
+    some: int
     pitch: int
     tile_pitch: int
     plane: int
@@ -247,42 +266,50 @@ def workspace_layout(
 ) -> Layout:  # fmt: skip
     """The workspace for blocks of block_p by block_q units.
 
-    Pixels and tiles are whole vectors of channels, but that pixels of few channels lie close where neighbours are
-    phases, which then fill vectors. Parts begin with a cache line: where all behind the pixels lay across two, 3 to 64
-    channels of 7 x 7 with stride 2 took 18 % longer on AMD Zen 5. Planes are an odd number of lines apart, so that they
-    do not meet in a few sets of the caches.
+    As many channels are staged at a time as stay in L1 until they are transformed, and with a stride all. Pixels and
+    tiles are whole vectors of channels, but that pixels of few channels lie close where neighbours are phases, which
+    then fill vectors. Parts begin with a cache line: where all behind the pixels lay across two, 3 to 64 channels of
+    7 x 7 with stride 2 took 18 % longer on AMD Zen 5. Planes are an odd number of lines apart, so that they do not meet
+    in a few sets of the caches.
     """
     line = LINE // itemsize
     row_phases, taps_h, _ = phases(R, sh)
     column_phases, taps_w, _ = phases(S, sw)
+    height, width = block_p * dh * mh, block_q * dw * mw
+    # Phases that have a tap less than others read as much as these, and no product sees it.
+    rows = inputs_seen(height, sh, row_phases * taps_h, dh)
+    columns = inputs_seen(width, sw, column_phases * taps_w, dw)
+    some = C
+    if sh * sw == 1:
+        some = min(C, max(1, _STAGED_BYTES // (rows * columns * lanes * itemsize)) * lanes)
+    last = C - (C // some - 1) * some
     pitch = C
-    if C > lanes or column_phases == 1 or dw > 1:
-        pitch = pitch_apart((C + lanes - 1) // lanes * lanes, itemsize)
+    if last > lanes or column_phases == 1 or dw > 1:
+        pitch = pitch_apart((last + lanes - 1) // lanes * lanes, itemsize)
     span = column_phases * C if pitch == C and dw == 1 else C
     beyond = (lanes - span % lanes) % lanes  # what the last vector of the last phase writes behind it
     depth = (row_phases * column_phases * C + beyond + lanes - 1) // lanes * lanes
     tile_pitch = pitch_apart(depth, itemsize)
     tiles = (block_p * dh * block_q * dw + mr - 1) // mr * mr
-    height, width = block_p * dh * mh, block_q * dw * mw
     plane = ((tiles * tile_pitch + line - 1) // line | 1) * line
     product_plane = ((tiles * nr + line - 1) // line | 1) * line
-    # Phases that have a tap less than others read as much as these, and no product sees it.
-    rows = inputs_seen(height, sh, row_phases * taps_h, dh)
-    columns = inputs_seen(width, sw, column_phases * taps_w, dw)
     transformed = (rows * columns * pitch + line - 1) // line * line
     points = point_count(mh, R, sh) * point_count(mw, S, sw)
     products = transformed + points * plane
     outputs = products + points * product_plane
     elements = outputs + (height * width + max(points, lanes)) * lanes
-    return Layout(pitch, tile_pitch, plane, product_plane, transformed, products, outputs, elements)
+    return Layout(some, pitch, tile_pitch, plane, product_plane, transformed, products, outputs, elements)
 
 
 @functools.cache
 def _kernel(
     mh: int, mw: int, R: int, S: int, sh: int, sw: int, mr: int, nv: int, lanes: int, itemsize: int, sum_block: int,
-    asks: Asks, streams: bool,
+    asks: Asks, streams: bool, fused: bool,
 ) -> Dispatcher:  # fmt: skip
-    """The kernel of F(mh x mw, R x S) with strides sh and sw."""
+    """The kernel of F(mh x mw, R x S) with strides sh and sw.
+
+    With ``fused``, weights are as they come, and each panel of them is transformed in front of its products.
+    """
     stage = channels_last_stager(lanes)
     row_phases, taps_h, _ = phases(R, sh)
     column_phases, taps_w, _ = phases(S, sw)
@@ -322,14 +349,17 @@ def _kernel(
         return jit(sum_tile, inline="always")
 
     sum_tile, sum_low_tile = products_of(mr), products_of(low_mr)
+    transform_panel = panel_transformer(mh, mw, R, S, sh, sw, nv, lanes, LINE // itemsize)
+    scratch_elements = scratch_size(R * S, row_phases * column_phases * nh * nw, nr, lanes, LINE // itemsize)
 
     def winograd(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of tiles for some panels of output channels.
 
         ``x`` is NCHW, ``y`` NKPQ; ``w`` is [G][panels][products][C][nr] (``winograd_packing``), for each of nh * nw
-        points the phases that have a product there. In ``workspace`` are the block staged, [rows][columns][pitch]; its
-        tiles transformed, [nh * nw][tiles][tile_pitch], phase after phase, of C channels each; one panel's products,
-        [nh * nw][tiles][nr]; and its outputs, [rows][columns][lanes], with a half-transformed tile behind them.
+        points the phases that have a product there. In ``workspace`` are some channels of the block staged,
+        [rows][columns][pitch]; its tiles transformed, [nh * nw][tiles][tile_pitch], phase after phase, of C channels
+        each; one panel's products, [nh * nw][tiles][nr]; and its outputs, [rows][columns][lanes], with a
+        half-transformed tile behind them. If ``fused``, ``w`` is KCRS, and behind these are a panel's weights.
         What the pitches have beyond the channels is junk, which no product reads, and so are the products of tiles that
         a point does not see, which no output is made of that is not written again.
         """
@@ -345,40 +375,48 @@ def _kernel(
         columns = inputs_seen(across.extent, sw, S, dw)
         # Each part begins where the largest block's would.
         parts = workspace_layout(mh, mw, R, S, sh, sw, dh, dw, mr, nr, lanes, itemsize, g.block_p, g.block_q, C)
-        pitch, tile_pitch, plane, product_plane, transformed, products, outputs, _ = parts
-        stage(
-            x, g.H * g.W, (n * g.G + group) * C * g.H * g.W, g.H, g.W, down.start * g.stride_h - g.pad_h,
-            g.stride_h // sh, across.start * g.stride_w - g.pad_w, g.stride_w // sw, C, pitch, rows, columns,
-            workspace, 0,
-        )  # fmt: skip
-
+        some, pitch, tile_pitch, plane, product_plane, transformed, products, outputs, _ = parts
         # Phases of columns that lie side by side are transformed as one, of more channels.
-        spans, width = (1, column_phases * C) if pitch == C and dw == 1 else (column_phases, C)
+        spans = 1 if pitch == C and dw == 1 else column_phases
         half = outputs  # the half-transformed tile, [nh][nw][lanes], is gone before there are outputs
-
-        for p_tile in range(down.tiles):
-            top = tile_start(p_tile, down, cut_p)
-            for q_tile in range(across.tiles):
-                corner = (top * sh * columns + tile_start(q_tile, across, cut_q) * sw) * pitch
-                to = transformed + tile_slot(p_tile, q_tile, down, across) * tile_pitch
-                below = sh * dh * columns * pitch
-                for phase in range(row_phases * spans):
-                    source = corner + (phase // spans * dh * columns + phase % spans * dw) * pitch
-                    slot = to + phase * width
-                    for c in range(0, width, lanes):
-                        for j in range(nw):
-                            transform(INPUT, mh, taps_h, True, workspace, source + j * sw * dw * pitch + c, below,
-                                      workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
-                        for i in range(nh):
-                            transform(INPUT, mw, taps_w, True, workspace, half + i * nw * lanes, lanes,
-                                      workspace, slot + c + i * nw * plane, plane, lanes)  # fmt: skip
+        for c in range(0, C - some + 1, some):
+            # The last ones have what is left, as fewer than a vector would take long to stage.
+            channels = some if c + 2 * some <= C else C - c
+            stage(
+                x, g.H * g.W, ((n * g.G + group) * C + c) * g.H * g.W, g.H, g.W, down.start * g.stride_h - g.pad_h,
+                g.stride_h // sh, across.start * g.stride_w - g.pad_w, g.stride_w // sw, channels, pitch, rows, columns,
+                workspace, 0,
+            )  # fmt: skip
+            for p_tile in range(down.tiles):
+                top = tile_start(p_tile, down, cut_p)
+                for q_tile in range(across.tiles):
+                    corner = (top * sh * columns + tile_start(q_tile, across, cut_q) * sw) * pitch
+                    to = transformed + tile_slot(p_tile, q_tile, down, across) * tile_pitch + c
+                    below = sh * dh * columns * pitch
+                    for phase in range(row_phases * spans):
+                        source = corner + (phase // spans * dh * columns + phase % spans * dw) * pitch
+                        slot = to + phase * (column_phases * C // spans)
+                        for vector in range(0, column_phases * channels // spans, lanes):
+                            for j in range(nw):
+                                transform(INPUT, mh, taps_h, True, workspace, source + j * sw * dw * pitch + vector,
+                                          below, workspace, half + j * lanes, nw * lanes, lanes)  # fmt: skip
+                            for i in range(nh):
+                                transform(INPUT, mw, taps_w, True, workspace, half + i * nw * lanes, lanes,
+                                          workspace, slot + vector + i * nw * plane, plane, lanes)  # fmt: skip
 
         panels = (K + nr - 1) // nr
         slots = spanned(down.tiles * across.tiles, mr, mr)
         low, high = x.dtype.type(g.low), x.dtype.type(g.high)
+        # Behind the rest of the workspace are a panel's weights transformed, and what that takes.
+        w_panels, packed = (workspace, parts.elements) if fused else (w, 0)
+        scratch = packed + product_planes * C * nr
+        between = scratch + scratch_elements
         past = streams and lines_begin(y, across.size, lanes, lanes)
         for panel in range(k_task * g.block_k, min(panels, (k_task + 1) * g.block_k)):
-            weights = (group * panels + panel) * product_planes * C * nr
+            weights = packed if fused else (group * panels + panel) * product_planes * C * nr
+            if fused:
+                first = (group * K + panel * nr) * C * R * S
+                transform_panel(w, first, K - panel * nr, C, workspace, packed, workspace, scratch, workspace, between)
             for point in range(nh * nw):
                 # Phases whose products are summed lie side by side, at least those of the same rows.
                 last_row, last_column = point // nw == nh - 1, point % nw == nw - 1
@@ -400,9 +438,11 @@ def _kernel(
                             more = run + c_block > 0
                             each = asked_share(nr, passes, asked, end)
                             if begin + span - tile >= mr:
-                                sum_tile(workspace, at, tile_pitch, w, factors, depth, sums, more, asked, each)
+                                sum_tile(workspace, at, tile_pitch, w_panels, factors, depth, sums, more, asked, each)
                             else:
-                                sum_low_tile(workspace, at, tile_pitch, w, factors, depth, sums, more, asked, each)
+                                sum_low_tile(
+                                    workspace, at, tile_pitch, w_panels, factors, depth, sums, more, asked, each
+                                )
                             asked += depth * each
                 weights += runs * length * nr
             for vector in range(nv):
@@ -441,8 +481,8 @@ def _kernel(
     return jit(winograd)
 
 
-def _workspace(problem: ConvProblem, settings: Settings, machine: Machine) -> int:
-    """Elements of a worker's workspace."""
+def _tiles_workspace(problem: ConvProblem, settings: Settings, machine: Machine) -> int:
+    """Elements of a worker's workspace, but for weights that are transformed there."""
     mh, mw, mr, nv, block_p, block_q, _ = settings
     lanes, itemsize = machine.lanes(problem.dtype), ITEM_SIZE[problem.dtype]
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
@@ -450,6 +490,38 @@ def _workspace(problem: ConvProblem, settings: Settings, machine: Machine) -> in
         mh, mw, R, S, cut.sh, cut.sw, cut.down.step, cut.across.step, mr, nv * lanes, lanes, itemsize, block_p, block_q,
         problem.in_channels // problem.groups,
     ).elements  # fmt: skip
+
+
+def _workspace(problem: ConvProblem, settings: Settings, machine: Machine) -> int:
+    """Elements of a worker's workspace."""
+    elements = _tiles_workspace(problem, settings, machine)
+    if not _is_fused(problem, settings):
+        return elements
+    mh, mw, _, nv, *_ = settings
+    lanes, (_, R, S) = machine.lanes(problem.dtype), problem.kernel_size
+    cut = _tiling(problem, mh, mw)
+    C, _ = problem.group_channels
+    half = point_count(mh, R, cut.sh) * phases(S, cut.sw).taps * lanes
+    scratch = scratch_size(R * S, cut.phases * cut.points, nv * lanes, lanes, LINE // ITEM_SIZE[problem.dtype])
+    return elements + cut.products * C * nv * lanes + scratch + half
+
+
+def _is_fused(problem: ConvProblem, settings: Settings) -> bool:
+    """Whether each panel of weights is transformed by the task that needs it, in front of its products.
+
+    Of weights that change, if no other task needs it: where the tiles of an image are one block, and there is one
+    image. All of them would go to L3 and come back; a panel stays in L2. With one thread of Intel Granite Rapids 256
+    channels at 14 x 14 take 11 % less so, 512 10 and 128 at 28 x 28 8; with two threads 11, 12 and 0.
+    """
+    mh, mw, _, _, block_p, block_q, _ = settings
+    cut = _tiling(problem, mh, mw)
+    return cut.down.units <= block_p and cut.across.units <= block_q and _may_be_fused(problem, mh, mw)
+
+
+def _may_be_fused(problem: ConvProblem, mh: int, mw: int) -> bool:
+    """Whether weights may be transformed in front of their products, if they are by the arithmetic of the problem."""
+    once = problem.batch == 1 and not problem.constant_weight
+    return once and (problem.dtype == "float64" or _is_single(problem, mh, mw))
 
 
 def applicable(problem: ConvProblem) -> str | None:
@@ -494,11 +566,12 @@ def _promise(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: 
     weights, size = _weights(problem, cut), ITEM_SIZE[problem.dtype]
     fetching = cut.depth(C) * K * size / MEMORY_BYTES if _fetched(problem, weights, machine) else 0.0
     beyond, preparing = 0, 0.0
+    fused = _may_be_fused(problem, mh, mw) and cut.down.units * cut.across.units * cut.tiles <= _MOST_TILES
     if not problem.constant_weight:
-        preparing = preparing_cycles(_prepared(problem, mh, mw, machine), problem.dtype, machine) / threads
-        elements = weights + threads * _workspace(problem, _smallest(problem, mh, mw, machine), machine)
+        preparing = _preparing_cycles(problem, mh, mw, machine, fused) / threads
+        elements = weights + threads * _tiles_workspace(problem, _smallest(problem, mh, mw, machine), machine)
         beyond = max(0, elements * size - problem.workspace_limit)
-    waiting = from_l3(weights * size, 1.0, machine) / machine.l3_per_cycle / threads
+    waiting = 0.0 if fused else from_l3(weights * size, 1.0, machine) / machine.l3_per_cycle / threads
     products = hypot(cut.points * products, cut.points * fetching, waiting)
     return beyond, products + cut.points * transforms + preparing
 
@@ -540,6 +613,12 @@ def _prepared(problem: ConvProblem, mh: int, mw: int, machine: Machine) -> float
     return each * problem.groups * weights
 
 
+def _preparing_cycles(problem: ConvProblem, mh: int, mw: int, machine: Machine, fused: bool) -> float:
+    """Cycles for transforming a weight that changes."""
+    elements = _prepared(problem, mh, mw, machine)
+    return laying_cycles(elements, machine) if fused else preparing_cycles(elements, problem.dtype, machine)
+
+
 def _times_from_l3(weights: int, problem: ConvProblem, machine: Machine) -> float:
     """Times as long as from L2 that so many transformed weights take to arrive: beyond it they come from L3.
 
@@ -578,9 +657,13 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     # 3.6 ms in blocks of 28 tiles, and 2.9 ms with all 49; 128 at 56 x 56 with stride 2, 13 % less by 14 than by 7.
     spare = problem.workspace_limit - (0 if problem.constant_weight else weights * size)
     limit = min(6 * machine.l2, spare // threads) // size
-    one, two = (_workspace(problem, smallest._replace(block_p=block_p), machine) for block_p in (1, 2))
+
+    def workspace(block_p: int) -> int:
+        return _tiles_workspace(problem, smallest._replace(block_p=block_p), machine)
+
     rows = cut.down.units
-    most = max(1, min(rows, _MOST_TILES // (block_q * cut.tiles), 1 + (limit - one) // (two - one)))
+    most = min(rows, _MOST_TILES // (block_q * cut.tiles))
+    most = next((block_p for block_p in range(most, 1, -1) if workspace(block_p) <= limit), 1)
     loaded = from_l3(weights * size, 1.0, machine)
     streaming = _times_from_l3(weights, problem, machine) * depth * lanes * size / STREAM_BYTES
     fetching = depth * lanes * size / MEMORY_BYTES * threads if fetched else 0.0
@@ -590,7 +673,7 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
     for block_p in {ceil_div(rows, ceil_div(rows, longest)) for longest in range(1, most + 1)}:
         tiles = block_p * block_q * cut.tiles
         blocks = images * ceil_div(rows, block_p)
-        returning = _returning(tiles, one + (block_p - 1) * (two - one), cut, problem, machine)
+        returning = _returning(tiles, workspace(block_p), cut, problem, machine)
         seen = cut.of_units(block_p, block_q, threads // images)
         for mr, nv in TILES[machine.tiles]:
             fmas, register_tiles = _products(seen, mr, nv, machine)
@@ -600,15 +683,18 @@ def _blocks(problem: ConvProblem, mh: int, mw: int, machine: Machine, threads: i
                 vectors = block_k * nv
                 steps = fmas / nv * max(depth, _LEAST_DEPTH)
                 products = vectors * max(steps / machine.fma_per_cycle, cut.points * streaming)
-                waiting = (loaded / panels + returning) * block_k / machine.l3_per_cycle
+                settings = Settings(mh, mw, mr, nv, block_p, block_q, block_k)
+                fused = _is_fused(problem, settings)
+                waiting = ((0.0 if fused else loaded / panels) + returning) * block_k / machine.l3_per_cycle
                 products = hypot(products, vectors * cut.points * fetching, waiting)
                 products += register_tiles * block_k * overhead
                 transforms = cut.points * tiles * (cut.phases * C / lanes + min(vectors, K / lanes)) * transform
                 tasks = ceil_div(blocks * ceil_div(panels, block_k), threads)
                 cycles = tasks * (products + transforms)
-                ways.append((cycles, mr, nv, block_p, block_k))
-    cycles, mr, nv, block_p, block_k = min(ways)
-    return cycles, Settings(mh, mw, mr, nv, block_p, block_q, block_k)
+                if not problem.constant_weight:
+                    cycles += _preparing_cycles(problem, mh, mw, machine, fused) / threads
+                ways.append((cycles, settings))
+    return min(ways)
 
 
 def schedule(problem: ConvProblem, settings: Settings, machine: Machine) -> Schedule:
@@ -645,6 +731,8 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     seen = cut.of_units(block_p, block_q, threads // max(1, images))
     fmas, register_tiles = (blocks * panels * n for n in _products(seen, mr, nv, machine))
     transforms = tiles * cut.points * (ceil_div(cut.phases * C, lanes) * repeats + panels * nv)
+    fused, given = _is_fused(problem, settings), prod(problem.weight_shape)
+    prepared = 0.0 if problem.constant_weight else _prepared(problem, mh, mw, machine)
     return Work(
         share(threads, images, (rows, block_p), (columns, block_q), (panels, block_k)),
         fmas=_SLOWER * fmas * max(cut.depth(C), _LEAST_DEPTH) + transforms * _transform_fmas(problem, mh, mw, machine),
@@ -652,15 +740,18 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         + blocks * repeats * _TASK_CYCLES / TILE_OVERHEAD,
         moved=images * P * Q * K + (staged if C >= lanes else 0),
         scattered=0 if C >= lanes else staged,
-        streamed=_times_from_l3(weights, problem, machine) * loaded,
-        waited=from_l3(weights * size, blocks, machine) + returning * blocks * panels,
-        fetched=loaded if _fetched(problem, weights, machine) else 0,
-        prepared=0 if problem.constant_weight else _prepared(problem, mh, mw, machine),
+        streamed=loaded if fused else _times_from_l3(weights, problem, machine) * loaded,
+        waited=from_l3((given if fused else weights) * size, blocks, machine) + returning * blocks * panels,
+        fetched=loaded if _fetched(problem, weights, machine) and not fused else 0,
+        prepared=0 if fused else prepared,
+        laid=prepared if fused else 0,
         written=written_through(problem, machine, streams(problem, machine)),
     ).seconds(machine, threads, problem.dtype)
 
 
-def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packing:
+def packing(problem: ConvProblem, settings: Settings, machine: Machine) -> Packing | None:
+    if _is_fused(problem, settings):
+        return None
     mh, mw, _, nv, *_ = settings
     cut = _tiling(problem, mh, mw)
     lanes, single = machine.lanes(problem.dtype), _is_single(problem, mh, mw)
@@ -673,8 +764,10 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
     asked = asks_of(problem, problem.groups * _weights(problem, cut), machine)
     itemsize, sum_block = ITEM_SIZE[problem.dtype], _sum_block(problem, mh, mw)
-    past = streams(problem, machine)
-    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, sum_block, asked, past)
+    past, fused = streams(problem, machine), _is_fused(problem, settings)
+    if fused:  # weights that are in L2
+        asked = asked._replace(far=False, by_passes=False)
+    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, sum_block, asked, past, fused)
 
 
 WINOGRAD = Algorithm(
