@@ -227,7 +227,7 @@ _STREAMED = [
     ("rows", "mb1ic3ih32iw160oc9oh16ow80kh3kw3sh2sw2ph1pw1"),
     ("rows", "mb1ic3id4ih4iw84oc9od2oh4ow80kd3kh3kw5pd0ph1pw0"),
     ("winograd", "mb1ic5ih8iw232oc37oh8ow232kh3kw3ph1pw1"),
-    ("winograd", "mb1ic5ih16iw12oc16oh16ow12kh3kw3ph1pw1"),
+    ("winograd", "mb1ic5ih16iw16oc16oh16ow16kh3kw3ph1pw1"),
 ]
 
 
@@ -240,25 +240,27 @@ def test_outputs_written_past_the_caches(
 ) -> None:
     """Whatever cache line they begin in, and with blocks that end within a tile, or within a vector of 64 bytes."""
     machine = MACHINES[-1]
-    problem = ConvProblem.parse(descriptor, dtype=dtype, constant_weight=True)
-    assert not streaming.streams(problem, machine)
-    monkeypatch.setattr(streaming, "LARGE_BYTES", 0)
-    monkeypatch.setattr(streaming, "FAR_BYTES", 0)
-    assert streaming.streams(problem, machine)
+    problem, row = ConvProblem.parse(descriptor, dtype=dtype), ALGORITHMS[name]
     x, w, bias = operands(problem)
     expected = solve(problem, x, w, bias)
     scale = float(np.abs(expected).max())
-    for settings in islice(ALGORITHMS[name].candidates(problem, machine, 2), 3):
-        if name == "depthwise":
-            settings = settings._replace(ahead=1)
-        if block_q is not None:
-            settings = settings._replace(block_q=block_q)
+    found = [
+        settings._replace(
+            **({"ahead": 1} if name == "depthwise" else {}), **({} if block_q is None else {"block_q": block_q})
+        )
+        for settings in islice(row.candidates(problem, machine, 2), 3)
+    ]
+    usual = {row.kernel(problem, settings, machine) for settings in found}
+    monkeypatch.setattr(streaming, "LARGE_BYTES", 0)
+    monkeypatch.setattr(streaming, "FAR_BYTES", 0)
+    assert block_q is not None or not usual.issuperset(row.kernel(problem, settings, machine) for settings in found)
+    for settings in found:
         plan = make_plan(problem, name, settings, machine)
         memory = aligned_empty(512 + expected.size, dtype)
         memory[:] = CANARY
         before, y, behind = np.split(memory, [256 + offset, 256 + offset + expected.size])
         y[:] = nan
-        plan.run(x.ravel(), w.ravel(), bias, y, plan.prepare(w) if plan.packing else None)
+        plan.run(x.ravel(), w.ravel(), bias, y)
         assert_right(y.reshape(expected.shape), plan, expected, scale)
         assert (before == CANARY).all()
         assert (behind == CANARY).all()
@@ -285,6 +287,23 @@ def test_panels_that_begin_with_lines(
         make_plan(problem, "im2col", settings, MACHINES[3]).run(image[x_offset:], w.ravel(), bias, y[y_offset:])
         np.testing.assert_array_equal(y[:y_offset], nan)
         np.testing.assert_array_equal(y[y_offset:], expected.ravel(), str(settings))
+
+
+@pytest.mark.parametrize(("channels", "outputs"), [(5, 30), (40, 26)])
+def test_sums_do_not_depend_on_where_arrays_begin(channels: int, outputs: int) -> None:
+    """Which pixels share a panel does; but none is summed in another order."""
+    problem = ConvProblem.from_shapes((2, channels, 9, 16), (outputs, channels, 1, 1))
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(prod(shape), np.float32) for shape in (problem.input_shape, problem.weight_shape))
+    for settings in candidates(problem, "im2col", MACHINES[3]):
+        plan = make_plan(problem, "im2col", settings, MACHINES[3])
+        results = set()
+        for offset in (0, 1, 4, 8, 12, 15):
+            image, y = (aligned_empty(offset + prod(size), "float32") for size in (x.shape, problem.output_shape))
+            image[offset:] = x
+            plan.run(image[offset:], w, np.zeros(outputs, np.float32), y[offset:])
+            results.add(y[offset:].tobytes())
+        assert len(results) == 1, settings
 
 
 #: Problems of which im2col's panels leave few pixels over: of one row and of two, padded, strided, of volumes, of which

@@ -92,3 +92,18 @@ def test_wisdom_beyond_the_limit_is_not_followed() -> None:
     if limit < 0:
         pytest.skip("the fastest plan borrows nothing")
     assert nc.plan((1, 64, 28, 28), (64, 64, 3, 3), padding=1, workspace_limit=limit).origin == "estimate"
+
+
+def test_large_outputs_begin_with_a_line() -> None:
+    """With and without a batch axis; and one that is passed is filled, however it lies."""
+    x, w = np.ones((1, 2050, 2048), np.float32), np.ones((1, 1, 1, 1), np.float32)
+    outputs = nc.conv2d(x[None], w), nc.conv2d(x, w)
+    assert [y.shape for y in outputs] == [(1, 1, 2050, 2048), (1, 2050, 2048)]
+    for y in outputs:
+        assert y.nbytes >= 16 << 20
+        assert y.__array_interface__["data"][0] % 64 == 0
+        assert y.flags.c_contiguous
+    across = np.empty((1, 2048, 2050), np.float32).transpose(0, 2, 1)
+    assert nc.conv2d(x, w, out=across) is across
+    for y in (*outputs, across):
+        assert (y == 1).all()

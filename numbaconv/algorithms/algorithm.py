@@ -55,7 +55,7 @@ class Settings(Protocol):
 
 
 def tile_shape(settings: Settings) -> dict[str, int]:
-    """The settings that a kernel is compiled for; the others, ``block_*``, are block sizes that it is told."""
+    """The settings that a kernel is compiled for; the others, ``block_*``, it is told, or they choose one of a few."""
     return {name: value for name, value in settings._asdict().items() if not name.startswith("block_")}
 
 

@@ -322,7 +322,7 @@ def _blocks(problem: ConvProblem, mr: int, nv: int, machine: Machine, threads: i
     (_, K), pointwise = problem.group_channels, is_pointwise(problem)
     nr = nv * machine.lanes(problem.dtype)
     pixels, _ = _pixels(problem, mr, nv, machine)
-    most = _most_planes(problem, mr, machine)
+    most = _most_planes(problem, mr, nv, machine)
     images = problem.batch * problem.groups * ceil_div(K, most)
     fine, wanted = (1, 1) if threads == 1 else (threads * (8 if most == K else 2), threads * (4 if pointwise else 1))
     longest = even_block(pixels, min(_PIXELS, ceil_div(pixels * images, fine)), nr)
@@ -342,7 +342,7 @@ def _by_channels(problem: ConvProblem, mr: int, nv: int, machine: Machine, threa
     nr = nv * machine.lanes(problem.dtype)
     pixels, _ = _pixels(problem, mr, nv, machine)
     pieces = threads if pixels <= nr else 2 * threads
-    block_k = min(_most_planes(problem, mr, machine), ceil_div(ceil_div(K, mr), pieces) * mr)
+    block_k = min(_most_planes(problem, mr, nv, machine), ceil_div(ceil_div(K, mr), pieces) * mr)
     block_q = even_block(pixels, _PIXELS, nr)
     return Settings(mr, nv, block_q, _block_c(problem, nr, machine, threads), block_k)
 
@@ -356,14 +356,20 @@ def _block_c(problem: ConvProblem, nr: int, machine: Machine, threads: int) -> i
 
 def _past(problem: ConvProblem, settings: Settings, machine: Machine) -> bool:
     """Whether the output is written past the caches: where it holds no unfinished sums."""
-    return settings.block_c >= problem.in_channels // problem.groups and streams(problem, machine)
+    C, _ = problem.group_channels
+    finished = channels_in_a_run(settings.block_c, prod(problem.kernel_size)) >= C
+    return finished and _streams(problem, settings.nv, machine)
 
 
-def _most_planes(problem: ConvProblem, mr: int, machine: Machine) -> int:
+def _streams(problem: ConvProblem, nv: int, machine: Machine) -> bool:
+    return streams(problem, machine, prod(spatial(problem)[1]), nv * machine.lanes(problem.dtype))
+
+
+def _most_planes(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> int:
     """Planes of the output that one task writes, at most."""
     C, K = problem.group_channels
     few = machine.tiles == "avx512" and is_pointwise(problem) and C <= _SHORT_PANEL
-    if not few or streams(problem, machine):
+    if not few or _streams(problem, nv, machine):
         return K
     plane = prod(spatial(problem)[1]) * ITEM_SIZE[problem.dtype]
     most = min(_PLANES, SETS_BYTES // gcd(plane, SETS_BYTES) * _PLANES_IN_SETS)

@@ -245,14 +245,19 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         moved=tiles * nv * lanes * (mr / (2 if is_single_tap(problem) else 4) + (C / 10 if again else 0)) + staged,
         streamed=tiles * mr * C * prod(problem.kernel_size) * ITEM_SIZE[problem.dtype],
         waited=images * row_tiles * image if waits else 0,
-        written=written_through(problem, machine, streams(problem, machine)),
+        written=written_through(problem, machine, _streams(problem, settings, machine)),
     ).seconds(machine, threads, problem.dtype)
+
+
+def _streams(problem: ConvProblem, settings: Settings, machine: Machine) -> bool:
+    row = min(settings.block_q, spatial(problem)[1][2])
+    return streams(problem, machine, row, settings.nv * machine.lanes(problem.dtype))
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
     lanes = machine.lanes(problem.dtype)
     S, step, dilation = problem.kernel_size[2], problem.stride[2], problem.dilation[2]
-    staged, past = masks_are_dear(lanes, problem.dtype), streams(problem, machine)
+    staged, past = masks_are_dear(lanes, problem.dtype), _streams(problem, settings, machine)
     return _kernel(settings.mr, settings.nv, lanes, S, step, dilation, staged, past)
 
 

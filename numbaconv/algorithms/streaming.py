@@ -47,14 +47,15 @@ def is_large(problem: ConvProblem, machine: Machine) -> bool:
     return output_bytes(problem) >= LARGE_BYTES and (together >= FAR_BYTES or not machine.asks_near)
 
 
-def streams(problem: ConvProblem, machine: Machine) -> bool:
-    """Whether an output that is made of vectors of pixels is written past the caches.
+def streams(problem: ConvProblem, machine: Machine, Q: int, nr: int) -> bool:
+    """Whether an output of vectors of pixels, in rows of ``Q`` and tiles of ``nr``, is written past the caches.
 
-    That is where L3 is slow, and lines begin at the same pixels of all channels.
+    That is where L3 is slow, and lines begin at the same pixels of all channels. Where rows are short, it has to begin
+    with a line, too, which is known at a call only; those that a call makes do.
     """
     lanes = machine.lanes(problem.dtype)
-    aligned = vectors_fill_lines(lanes, problem.dtype) and prod(spatial(problem)[1]) % lanes == 0
-    return machine.asks_near and aligned and is_large(problem, machine)
+    planes = vectors_fill_lines(lanes, problem.dtype) and prod(spatial(problem)[1]) % lanes == 0
+    return machine.asks_near and planes and (has_long_rows(Q, nr) or Q % lanes == 0) and is_large(problem, machine)
 
 
 def written_through(problem: ConvProblem, machine: Machine, past: bool) -> float:

@@ -380,7 +380,7 @@ def _kernel(
         spans = 1 if pitch == C and dw == 1 else column_phases
         half = outputs  # the half-transformed tile, [nh][nw][lanes], is gone before there are outputs
         for c in range(0, C - some + 1, some):
-            # The last ones have what is left, as fewer than a vector would take long to stage.
+            # The last ones are up to twice as many, as fewer than a vector would take long to stage.
             channels = some if c + 2 * some <= C else C - c
             stage(
                 x, g.H * g.W, ((n * g.G + group) * C + c) * g.H * g.W, g.H, g.W, down.start * g.stride_h - g.pad_h,
@@ -504,6 +504,12 @@ def _workspace(problem: ConvProblem, settings: Settings, machine: Machine) -> in
     half = point_count(mh, R, cut.sh) * phases(S, cut.sw).taps * lanes
     scratch = scratch_size(R * S, cut.phases * cut.points, nv * lanes, lanes, LINE // ITEM_SIZE[problem.dtype])
     return elements + cut.products * C * nv * lanes + scratch + half
+
+
+def _streams(problem: ConvProblem, settings: Settings, machine: Machine) -> bool:
+    lanes, cut = machine.lanes(problem.dtype), _tiling(problem, settings.mh, settings.mw)
+    row = min(problem.out_size[2], settings.block_q * settings.mw * cut.across.step)
+    return streams(problem, machine, row, lanes)
 
 
 def _is_fused(problem: ConvProblem, settings: Settings) -> bool:
@@ -726,12 +732,12 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     weights = panels * nv * lanes * cut.products * C
     loaded = blocks * weights * size
     staged = images * P * Q * cut.sh * cut.sw * C * repeats
-    workspace = _workspace(problem, settings, machine)
+    workspace = _tiles_workspace(problem, settings, machine)
     returning = _returning(block_p * block_q * cut.tiles, workspace, cut, problem, machine)
     seen = cut.of_units(block_p, block_q, threads // max(1, images))
     fmas, register_tiles = (blocks * panels * n for n in _products(seen, mr, nv, machine))
     transforms = tiles * cut.points * (ceil_div(cut.phases * C, lanes) * repeats + panels * nv)
-    fused, given = _is_fused(problem, settings), prod(problem.weight_shape)
+    fused, given = _is_fused(problem, settings), prod(problem.weight_shape) // problem.groups
     prepared = 0.0 if problem.constant_weight else _prepared(problem, mh, mw, machine)
     return Work(
         share(threads, images, (rows, block_p), (columns, block_q), (panels, block_k)),
@@ -745,7 +751,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         fetched=loaded if _fetched(problem, weights, machine) and not fused else 0,
         prepared=0 if fused else prepared,
         laid=prepared if fused else 0,
-        written=written_through(problem, machine, streams(problem, machine)),
+        written=written_through(problem, machine, _streams(problem, settings, machine)),
     ).seconds(machine, threads, problem.dtype)
 
 
@@ -764,7 +770,7 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
     asked = asks_of(problem, problem.groups * _weights(problem, cut), machine)
     itemsize, sum_block = ITEM_SIZE[problem.dtype], _sum_block(problem, mh, mw)
-    past, fused = streams(problem, machine), _is_fused(problem, settings)
+    past, fused = _streams(problem, settings, machine), _is_fused(problem, settings)
     if fused:  # weights that are in L2
         asked = asked._replace(far=False, by_passes=False)
     return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, sum_block, asked, past, fused)
