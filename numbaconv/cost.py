@@ -37,8 +37,8 @@ TASK_CYCLES = 300.0
 #: at 7 x 7 by `direct` at most 1.
 MET = 40.0
 #: Cycles for a byte of an output that goes through memory, and is read before: with one thread of Intel Granite Rapids
-#: 1 x 1 of 64 to 128 channels takes 12 to 15 ms more at 448 x 448, 0.41 to 0.51 cycles a byte, by `direct` and
-#: `strassen`, and 25 by `im2col`; for 64 images of 28 x 28 0.13.
+#: 1 x 1 of 64 to 128 channels at 448 x 448 takes 12 to 15 ms more than foretold without, 0.41 to 0.51 cycles a byte, by
+#: `direct` and `strassen`, and 25 by `im2col`; for 64 images of 28 x 28 0.13 cycles.
 WRITTEN = 0.4
 #: Bytes of weights or panel a cycle that arrive from beyond L1 while the tile computes.
 STREAM_BYTES = 24.0
@@ -110,7 +110,7 @@ def preparing_cycles(elements: float, dtype: str, machine: Machine) -> float:
 
 
 def laying_cycles(elements: float, machine: Machine) -> float:
-    """Cycles for as many that stay in L2, where their products find them.
+    """Cycles for laying out so many elements of a weight that stay in L2, where the products find them.
 
     Transformed by Winograd's matrices they take 0.75 to 0.9 on Intel Granite Rapids, tiles of 2 x 2 to 4 x 4.
     """
@@ -163,9 +163,9 @@ class Work(NamedTuple):
 
     ``fmas`` vector fused multiply-adds, in ``tiles`` register tiles; elements ``moved`` by vectors and
     ``scattered`` singly; ``streamed`` bytes of operands read from L2 or L3, ``waited`` ones from L3, for which some
-    CPUs wait, and ``fetched`` ones from memory; ``prepared`` elements of weight laid out anew in this call; and
-    ``met``, lines in which two threads' parts of the output meet; ``written``, bytes of output that come and go
-    through memory; and ``laid``, elements of weight that tasks lay out for their own products.
+    CPUs wait, and ``fetched`` ones from memory; ``prepared`` elements of weight laid out anew in this call, and
+    ``laid`` ones that tasks lay out for their own products; ``written`` bytes of output that come and go through
+    memory; and ``met``, lines in which two threads' parts of the output meet.
     """
 
     share: float

@@ -96,6 +96,11 @@ class Machine:
         """Whether fewer vectors are loaded than FMAs finish."""
         return self.load_fmas > 1
 
+    @property
+    def slow_l3(self) -> bool:
+        """Whether products wait for what comes from L3."""
+        return math.isfinite(self.l3_per_cycle)
+
     def lanes(self, dtype: str) -> int:
         """Elements of ``dtype`` in one vector."""
         return self.vector_bytes // ITEM_SIZE[dtype]

@@ -49,13 +49,13 @@ def timings_of(plans: list[Plan], rounds: int = ROUNDS) -> list[tuple[Plan, Timi
     problem = plans[0].problem
     rng = np.random.default_rng(0)
     # Where an array begins within a line can make 30 % of difference, and must not depend on what was freed before.
-    # NumPy's large arrays begin as far behind a line as these.
+    # NumPy's large arrays begin as far behind a line as these; large outputs of ours begin with one.
     before = _BEFORE // ITEM_SIZE[problem.dtype]
     x, w, y = (
         aligned_empty(before + math.prod(shape), problem.dtype)[before:]
         for shape in (problem.input_shape, problem.weight_shape, problem.output_shape)
     )
-    if y.nbytes >= LARGE_BYTES:  # those of ours begin with a line
+    if y.nbytes >= LARGE_BYTES:
         y = aligned_empty(y.size, problem.dtype)
     rng.standard_normal(dtype=x.dtype, out=x)
     rng.standard_normal(dtype=w.dtype, out=w)

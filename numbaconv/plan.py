@@ -227,7 +227,7 @@ class Plan:
 
     @functools.cached_property
     def packing(self) -> Packing | None:
-        """How the weight is laid out anew, if it is."""
+        """How the weight is laid out before the kernel runs, if it is."""
         return self.algorithm.packing(self.problem, self.settings, self.machine)
 
     @functools.cached_property
@@ -254,7 +254,7 @@ class Plan:
 
     @property
     def prepared_nbytes(self) -> int:
-        """Bytes of a prepared weight, 0 where the weight is used as it is."""
+        """Bytes of a prepared weight, 0 where the kernel reads it as it comes."""
         return 0 if self.packing is None else self.packing.elements * ITEM_SIZE[self.problem.dtype]
 
     @property

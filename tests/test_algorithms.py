@@ -273,7 +273,7 @@ def test_outputs_written_past_the_caches(
 def test_panels_that_begin_with_lines(
     channels: int, outputs: int, block_q: int | None, x_offset: int, y_offset: int, dtype: str
 ) -> None:
-    """Those of the operand with more planes: the first is what is before, and what is left over may be few pixels."""
+    """Of the operand with more planes; the first panel is what is before its first line, and narrow."""
     problem = ConvProblem.from_shapes((2, channels, 9, 16), (outputs, channels, 1, 1), dtype=dtype)
     x, w, bias = operands(problem)
     expected = solve(problem, x, w, bias)

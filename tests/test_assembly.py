@@ -198,7 +198,7 @@ from numbaconv.algorithms.ahead import Asks
 from numbaconv.geometry import GEOMETRY
 
 asks = Asks(far=False, near=False, by_passes=False, in_turn=False)
-kernel = winograd._kernel({m}, {m}, 3, 3, 1, 1, {mr}, {nv}, 8, 4, 128, asks)
+kernel = winograd._kernel({m}, {m}, 3, 3, 1, 1, {mr}, {nv}, 8, 4, 128, asks, False, False)
 runtime.kernel_address(kernel, "float32", GEOMETRY)
 (compiled,) = kernel.overloads.values()
 print(compiled.library.get_asm_str())

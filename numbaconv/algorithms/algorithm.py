@@ -108,7 +108,7 @@ class Algorithm:
         (problem, settings, machine) -> the jitted kernel: one of a few. Image sizes may choose among them, but are
         never compiled in.
     packing : callable
-        (problem, settings, machine) -> `Packing`, or None where the weight is used as it is.
+        (problem, settings, machine) -> `Packing`, or None where the kernel reads the weight as it comes.
     error_bound : callable
         (problem, settings) -> bound of max |y - y64| / max |y64| in float32 where other products than the
         definition's are summed; None where it is those, and sums of small integers are exact.

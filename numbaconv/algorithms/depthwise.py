@@ -19,7 +19,7 @@ from numbaconv.algorithms.depthwise_narrow import narrow_kernel
 from numbaconv.algorithms.depthwise_overlapped import edges_size, outside, overlapped_kernel
 from numbaconv.algorithms.depthwise_staged import staged_kernel
 from numbaconv.algorithms.staging import STAGED_COLUMNS, STAGING, masks_are_dear, phases_block
-from numbaconv.algorithms.streaming import behind_line, has_long_rows, is_large, lines_begin, tile_writer
+from numbaconv.algorithms.streaming import behind_line, has_long_rows, is_large, mostly_lines, tile_writer
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import Work, share
@@ -89,8 +89,8 @@ def _kernel(
     """The kernel for tiles of ``mr`` by ``nv``, that unrolls (rows, columns) of the kernel.
 
     Pixels are asked for ``ahead`` tiles before their own; and so are outputs of ``short_rows``: 64 images of 56 x 56
-    took 5.0 ms before that, and 3.2 so. 1024 x 1024 took 0.18 ms, and would take 0.20. Outputs whose rows are whole
-    vectors are written ``past_caches``.
+    took 5.0 ms before that, and 3.2 so. 1024 x 1024 took 0.18 ms, and would take 0.20. Outputs may be written
+    ``past_caches``: at a call, if rows are whole vectors, and long or lines.
 
     With ``by_rows``, the rows of the kernel that are unrolled are a sum of their own, or several of them. Strides and
     dilations are (vertical, horizontal); dilations are ones where a single tap is unrolled.
@@ -123,8 +123,8 @@ def _kernel(
         across = 1 if short_rows and ahead == 0 else row_tiles + 1
         # The first tile of a row ends where vectors of y are at multiples of their size, and the others begin there.
         whole = g.Q % lanes == 0 and (g.block_q % lanes == 0 or g.block_q >= g.Q)
-        streams = past_caches and whole and lines_begin(y, min(g.Q, g.block_q), nr, lanes)
-        ragged = -behind_line(y, 0, lanes, streams) % lanes
+        past = past_caches and whole and mostly_lines(y, min(g.Q, g.block_q), nr, lanes)
+        ragged = -behind_line(y, 0, lanes, past) % lanes
         front = o * g.stride_d - g.pad_d
         for q_begin in range(0, bq, across * nr):
             for k in range(k_begin, k_end):
@@ -149,7 +149,7 @@ def _kernel(
                             later = (((n * g.G + group) * g.D + front) * g.H + row) * g.W + (q0 + right) * sw
                             for column in range(0, nr * sw, LINE // x.itemsize):
                                 prefetch_rows(x, later + column, g.W, seen_rows, 1)
-                            if short_rows and not streams:
+                            if short_rows and not past:
                                 later = (((n * g.G * K + k) * g.O + o) * g.P + p0 + p + down * mr) * g.Q + q0 + right
                                 for column in range(0, nr, LINE // x.itemsize):
                                     prefetch_rows(y, later + column, g.Q, mr, TO_WRITE)
@@ -177,8 +177,8 @@ def _kernel(
                         if columns < nr or bp < mr:
                             store_part(acc, y, at, g.Q, 0, bp - p, columns)
                         else:
-                            write(acc, y, at, g.Q, streams)
-        if streams:
+                            write(acc, y, at, g.Q, past)
+        if past:
             fence()
 
     return jit(depthwise)
@@ -246,7 +246,7 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
         return staged_kernel(mr, nv, lanes, problem.kernel_size, unrolled, strides, dilations, asks, by_rows)
     Q = spatial(problem)[1][2]
     short_rows = Q <= 2 * nv * lanes
-    past_caches = ahead > 0 and is_large(problem, machine) and (has_long_rows(Q, nv * lanes) or machine.asks_near)
+    past_caches = ahead > 0 and is_large(problem, machine) and (has_long_rows(Q, nv * lanes) or machine.slow_l3)
     return _kernel(
         mr, nv, lanes, problem.kernel_size[1:], unrolled, strides, dilations, ahead, short_rows, past_caches, by_rows
     )

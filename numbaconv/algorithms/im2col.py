@@ -26,7 +26,7 @@ from numbaconv.algorithms.im2col_few import (
     few_vectors,
 )
 from numbaconv.algorithms.staging import SETS_BYTES, masks_are_dear
-from numbaconv.algorithms.streaming import behind_line, lines_begin, streams, tile_writer, written_through
+from numbaconv.algorithms.streaming import behind_line, may_stream, mostly_lines, tile_writer, written_through
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import Work, fed_by_l2, from_l3, lines_met, share, step_fmas
@@ -224,7 +224,8 @@ def _kernel(mr: int, nv: int, lanes: int, asks: bool, streams: bool) -> Dispatch
         cut, ``y`` holds the unfinished sums. The last tile of channels overlaps the one before, and stores the rows
         that are its own. Of a panel that is half empty or more, the tiles are narrow and high. Few pixels that are left
         over, those of the image by its last task, are staged behind the last whole panel, as
-        [pixels][block_c * T * R * S], and computed with its tiles.
+        [pixels][block_c * T * R * S], and computed with its tiles. Where planes are whole lines, blocks are moved to
+        where lines of ``x`` or ``y`` begin, and the first has the pixels before them, too.
         """
         g = read(geometry)
         C, K = g.C, g.K
@@ -233,17 +234,17 @@ def _kernel(mr: int, nv: int, lanes: int, asks: bool, streams: bool) -> Dispatch
         pixels = g.O * g.P * g.Q
         plane = g.D * g.H * g.W
         copied = pixels == plane and g.Q == plane and taps == 1 and g.stride_w == 1 and g.pad_d + g.pad_h + g.pad_w == 0
-        past = streams and lines_begin(y, pixels, nr, lanes)
+        past = streams and mostly_lines(y, pixels, nr, lanes)
         # A vector across two lines takes as long to load or store as two that are lines. So panels begin with lines of
         # the input or the output, the larger one, behind a narrow panel of what is before the first. With one thread of
         # Granite Rapids 64 to 256 channels at 56 x 56, of arrays 16 bytes behind a line, take 9 % less so, 16 to 96 at
-        # 112 x 112 13, 144 to 24 at 56 x 56 4, and 192 to 32 at 28 x 28 as long; with two threads 9, 16, 6 and 7.
+        # 112 x 112 15, 144 to 24 at 56 x 56 3, and 192 to 32 at 28 x 28 2; with two threads 9, 17, 6 and 9.
         in_lines = pixels % lanes == 0 and lanes * x.itemsize == LINE
-        whole = copied and in_lines and K >= high_mr and not past
-        behind = behind_line(y, 0, lanes, past or (whole and K > C)) + behind_line(x, 0, lanes, whole and K <= C)
-        first = lanes - behind if behind > 0 else 0
-        begin = q_task * g.block_q // lanes * lanes + first
-        end = pixels if q_task == g.tasks_q - 1 else (q_task + 1) * g.block_q // lanes * lanes + first
+        by_lines = copied and in_lines and K >= high_mr and not past
+        behind = behind_line(y, 0, lanes, past or (by_lines and K > C)) + behind_line(x, 0, lanes, by_lines and K <= C)
+        before = lanes - behind if behind > 0 else 0
+        begin = q_task * g.block_q // lanes * lanes + before
+        end = pixels if q_task == g.tasks_q - 1 else (q_task + 1) * g.block_q // lanes * lanes + before
         k_begin = k_task * g.block_k
         k_end = min(K, k_begin + g.block_k)
         row_tiles = (k_end - k_begin + mr - 1) // mr
@@ -258,7 +259,7 @@ def _kernel(mr: int, nv: int, lanes: int, asks: bool, streams: bool) -> Dispatch
             bc = min(g.block_c, C - c)
             begun, done = c > 0, c + bc == C
             channels = ((n * g.G + group) * C + c) * plane
-            for panel in range(begin - nr if q_task == 0 and first > 0 else begin, end - few, nr):
+            for panel in range(begin - nr if q_task == 0 and before > 0 else begin, end - few, nr):
                 pixel = max(0, panel)
                 count = min(nr + panel, end - few) - pixel
                 is_last = few > 0 and panel + nr + few == end
@@ -354,22 +355,22 @@ def _block_c(problem: ConvProblem, nr: int, machine: Machine, threads: int) -> i
     return even_block(problem.in_channels // problem.groups, rows // prod(problem.kernel_size))
 
 
-def _past(problem: ConvProblem, settings: Settings, machine: Machine) -> bool:
-    """Whether the output is written past the caches: where it holds no unfinished sums."""
+def _may_stream(problem: ConvProblem, settings: Settings, machine: Machine) -> bool:
+    """Whether the output may be written past the caches: where it holds no unfinished sums."""
     C, _ = problem.group_channels
     finished = channels_in_a_run(settings.block_c, prod(problem.kernel_size)) >= C
-    return finished and _streams(problem, settings.nv, machine)
+    return finished and _planes_stream(problem, settings.nv, machine)
 
 
-def _streams(problem: ConvProblem, nv: int, machine: Machine) -> bool:
-    return streams(problem, machine, prod(spatial(problem)[1]), nv * machine.lanes(problem.dtype))
+def _planes_stream(problem: ConvProblem, nv: int, machine: Machine) -> bool:
+    return may_stream(problem, machine, prod(spatial(problem)[1]), nv * machine.lanes(problem.dtype))
 
 
 def _most_planes(problem: ConvProblem, mr: int, nv: int, machine: Machine) -> int:
     """Planes of the output that one task writes, at most."""
     C, K = problem.group_channels
     few = machine.tiles == "avx512" and is_pointwise(problem) and C <= _SHORT_PANEL
-    if not few or _streams(problem, nv, machine):
+    if not few or _planes_stream(problem, nv, machine):
         return K
     plane = prod(spatial(problem)[1]) * ITEM_SIZE[problem.dtype]
     most = min(_PLANES, SETS_BYTES // gcd(plane, SETS_BYTES) * _PLANES_IN_SETS)
@@ -477,13 +478,15 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         # threads 512 to 2048 channels at 7 x 7 take 294 us, and 270 were foretold.
         waited=1.5 * from_l3(K * kc * size, panels, machine),
         met=lines_met(threads, ceil_div(pixels, block_q), images * tasks_k, min(block_k, K)),
-        written=written_through(problem, machine, _past(problem, settings, machine)),
+        written=written_through(problem, machine, _may_stream(problem, settings, machine)),
     ).seconds(machine, threads, problem.dtype)
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
     asks = machine.asks_near and not machine.few_loads
-    return _kernel(settings.mr, settings.nv, machine.lanes(problem.dtype), asks, _past(problem, settings, machine))
+    return _kernel(
+        settings.mr, settings.nv, machine.lanes(problem.dtype), asks, _may_stream(problem, settings, machine)
+    )
 
 
 IM2COL = Algorithm(

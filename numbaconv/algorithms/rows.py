@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from numbaconv.algorithms.algorithm import Algorithm, Schedule, too_long
 from numbaconv.algorithms.staging import STAGED_COLUMNS, STAGING, masks_are_dear, phases_block, phases_stager
-from numbaconv.algorithms.streaming import behind_line, lines_begin, streams, tile_writer, written_through
+from numbaconv.algorithms.streaming import behind_line, may_stream, mostly_lines, tile_writer, written_through
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cost import Work, share
@@ -103,7 +103,7 @@ def _kernel(
                         x, plane * g.H * g.W, g.H, g.W, p0 * g.stride_h - g.pad_h, q0 * stride - g.pad_w, seen,
                         columns, workspace, (t * C + c) * step, g.pitch,
                     )  # fmt: skip
-        past = streams and lines_begin(y, bq, nr, lanes)
+        past = streams and mostly_lines(y, bq, nr, lanes)
         # Channels outermost: a few planes of the output are written from end to end. When all planes were written row
         # by row, 3 to 64 channels at 224 x 224, whose planes collide in the caches, took 1.6 ms, and 0.94 ms so.
         for k_tile in range(k_begin, k_end, mr):
@@ -245,20 +245,20 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         moved=tiles * nv * lanes * (mr / (2 if is_single_tap(problem) else 4) + (C / 10 if again else 0)) + staged,
         streamed=tiles * mr * C * prod(problem.kernel_size) * ITEM_SIZE[problem.dtype],
         waited=images * row_tiles * image if waits else 0,
-        written=written_through(problem, machine, _streams(problem, settings, machine)),
+        written=written_through(problem, machine, _may_stream(problem, settings, machine)),
     ).seconds(machine, threads, problem.dtype)
 
 
-def _streams(problem: ConvProblem, settings: Settings, machine: Machine) -> bool:
+def _may_stream(problem: ConvProblem, settings: Settings, machine: Machine) -> bool:
     row = min(settings.block_q, spatial(problem)[1][2])
-    return streams(problem, machine, row, settings.nv * machine.lanes(problem.dtype))
+    return may_stream(problem, machine, row, settings.nv * machine.lanes(problem.dtype))
 
 
 def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Dispatcher:
     lanes = machine.lanes(problem.dtype)
     S, step, dilation = problem.kernel_size[2], problem.stride[2], problem.dilation[2]
-    staged, past = masks_are_dear(lanes, problem.dtype), _streams(problem, settings, machine)
-    return _kernel(settings.mr, settings.nv, lanes, S, step, dilation, staged, past)
+    staged, streams = masks_are_dear(lanes, problem.dtype), _may_stream(problem, settings, machine)
+    return _kernel(settings.mr, settings.nv, lanes, S, step, dilation, staged, streams)
 
 
 ROWS = Algorithm(

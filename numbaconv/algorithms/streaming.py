@@ -31,7 +31,7 @@ FAR_BYTES = 36 << 20
 #: and at 2048 x 2048 7 to 21 % less on Zen 4. But 4 images of 224 x 224 with 64 channels by `depthwise`, 7 tiles, took
 #: 2.8 ms on Zen 5, and would take 3.9; on Zen 4, where they take 9.5, it would be 6.3. Where a row does not begin with
 #: a line, it takes a tile more: with one thread of Granite Rapids 8 images of 224 x 224 from 3 to 64 channels, 7 tiles
-#: by `rows`, take 15 % less past the caches if all begin with one, and 26 more if not; and 112 x 112 by `winograd` 9 %
+#: by `rows`, take 11 % less past the caches if all begin with one, and 26 more if not; and 112 x 112 by `winograd` 7 %
 #: less, and 5 more.
 _MANY_TILES = 14
 
@@ -44,10 +44,10 @@ def output_bytes(problem: ConvProblem) -> int:
 def is_large(problem: ConvProblem, machine: Machine) -> bool:
     """Whether L3 may not hold the output beside the input."""
     together = prod(problem.input_shape) * ITEM_SIZE[problem.dtype] + output_bytes(problem)
-    return output_bytes(problem) >= LARGE_BYTES and (together >= FAR_BYTES or not machine.asks_near)
+    return output_bytes(problem) >= LARGE_BYTES and (together >= FAR_BYTES or not machine.slow_l3)
 
 
-def streams(problem: ConvProblem, machine: Machine, Q: int, nr: int) -> bool:
+def may_stream(problem: ConvProblem, machine: Machine, Q: int, nr: int) -> bool:
     """Whether an output of vectors of pixels, in rows of ``Q`` and tiles of ``nr``, is written past the caches.
 
     That is where L3 is slow, and lines begin at the same pixels of all channels. Where rows are short, it has to begin
@@ -55,12 +55,12 @@ def streams(problem: ConvProblem, machine: Machine, Q: int, nr: int) -> bool:
     """
     lanes = machine.lanes(problem.dtype)
     planes = vectors_fill_lines(lanes, problem.dtype) and prod(spatial(problem)[1]) % lanes == 0
-    return machine.asks_near and planes and (has_long_rows(Q, nr) or Q % lanes == 0) and is_large(problem, machine)
+    return machine.slow_l3 and planes and (has_long_rows(Q, nr) or Q % lanes == 0) and is_large(problem, machine)
 
 
 def written_through(problem: ConvProblem, machine: Machine, past: bool) -> float:
     """Bytes that come and go through memory, if they are not written past the caches."""
-    return 0.0 if past or not machine.asks_near or not is_large(problem, machine) else float(output_bytes(problem))
+    return 0.0 if past or not machine.slow_l3 or not is_large(problem, machine) else float(output_bytes(problem))
 
 
 @shared
@@ -70,15 +70,15 @@ def has_long_rows(Q: int, nr: int) -> bool:
 
 
 @shared
-def lines_begin(y: Array, Q: int, nr: int, lanes: int) -> bool:
-    """Whether rows of ``Q`` pixels, in tiles of ``nr``, are lines for the most: they are long, or begin with one."""
+def mostly_lines(y: Array, Q: int, nr: int, lanes: int) -> bool:
+    """Whether most vectors of rows of ``Q`` pixels, in tiles of ``nr``, are lines: they are long, or begin with one."""
     return has_long_rows(Q, nr) or (Q % lanes == 0 and y.ctypes.data % LINE == 0)
 
 
 @shared
-def behind_line(y: Array, at: int, lanes: int, past: bool) -> int:
-    """How many elements ``y[at]`` is behind the beginning of a line; 0 if lines are not written ``past`` the caches."""
-    return (y.ctypes.data // y.itemsize + at) % lanes if past else 0
+def behind_line(a: Array, at: int, lanes: int, wanted: bool) -> int:
+    """How many elements ``a[at]`` is behind the beginning of a line; 0 if that is not ``wanted``."""
+    return (a.ctypes.data // a.itemsize + at) % lanes if wanted else 0
 
 
 @functools.cache

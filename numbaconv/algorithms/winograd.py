@@ -6,7 +6,8 @@ multiplications than the direct sum. A task takes a block of tiles and some pane
 
 1. stage some channels of the input block, channels-last and with its padding (as `direct` does);
 2. transform every tile, B^T d B, on vectors of these, to ``[n * n][tiles][C]``, and go on with the next channels;
-3. per panel, n * n products of these with packed weights ``[n * n][C][nr]``: tiles are broadcast, channels in lanes;
+3. per panel, n * n products of these with packed weights ``[n * n][C][nr]`` (or such as are transformed now, if they
+   change and are needed once): tiles are broadcast, channels in lanes;
 4. transform back, A^T M A, on vectors of output channels, to rows of pixels channels-last;
 5. transpose these to NCHW, adding bias and clipping on the way.
 
@@ -31,9 +32,9 @@ from typing import NamedTuple
 from numbaconv.algorithms.ahead import Asks, asked_share, asker, asks_of, multiplier, rows_asker
 from numbaconv.algorithms.algorithm import ERROR_BOUNDS, NOT_STRICT, Algorithm, Packing, Schedule
 from numbaconv.algorithms.staging import channels_last_stager, pitch_apart
-from numbaconv.algorithms.streaming import behind_line, lines_begin, streams, tile_writer, written_through
+from numbaconv.algorithms.streaming import behind_line, may_stream, mostly_lines, tile_writer, written_through
 from numbaconv.algorithms.winograd_tiles import block_of, slots_seen, tile_slot, tile_start
-from numbaconv.algorithms.winograd_weights import panel_transformer, scratch_size, winograd_packing
+from numbaconv.algorithms.winograd_weights import panel_transformer, scratch_sizes, winograd_packing
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
 from numbaconv.cooktoom import INPUT, OUTPUT, amplification, phases, phases_seen, point_count, product_count, tile_sizes
@@ -95,9 +96,9 @@ _SPILLED, _MOST_POINTS = 1.35, 6
 #: Times as many where loads are few, as on Intel Ice Lake, or L2 is late, as on Granite Rapids.
 _LATE_TRANSFORMS = 1.9
 #: Bytes of the channels that are staged at a time, or a vector of them. With one thread of Intel Granite Rapids 64
-#: channels at 112 x 112 take 5 % less so than all at once, at 224 x 224 8, and 128 at 28 x 28 3; with two threads 2, 7
-#: and 5, and 256 at 14 x 14 9. By single vectors 512 at 14 x 14 would take 3 to 4 % more; and with a stride, where
-#: blocks see more pixels, 128 at 56 x 56 3, and compiled for AVX2 8 to 13.
+#: channels at 112 x 112 take 5 % less so than all at once, at 224 x 224 6, and 128 at 28 x 28 3; with two threads 3, 5
+#: and 6, and 256 at 14 x 14 as long. By single vectors 512 at 14 x 14 would take 3 to 4 % more; and with a stride,
+#: where blocks see more pixels, 128 at 56 x 56 3, and compiled for AVX2 8 to 13.
 _STAGED_BYTES = 32 << 10
 #: Part of L2 that a task's workspace may have, so that tiles stay there while weights pass through.
 _L2_OF_TILES = 0.75
@@ -297,7 +298,7 @@ def workspace_layout(
     points = point_count(mh, R, sh) * point_count(mw, S, sw)
     products = transformed + points * plane
     outputs = products + points * product_plane
-    elements = outputs + (height * width + max(points, lanes)) * lanes
+    elements = (outputs + (height * width + max(points, lanes)) * lanes + line - 1) // line * line
     return Layout(some, pitch, tile_pitch, plane, product_plane, transformed, products, outputs, elements)
 
 
@@ -350,7 +351,7 @@ def _kernel(
 
     sum_tile, sum_low_tile = products_of(mr), products_of(low_mr)
     transform_panel = panel_transformer(mh, mw, R, S, sh, sw, nv, lanes, LINE // itemsize)
-    scratch_elements = scratch_size(R * S, row_phases * column_phases * nh * nw, nr, lanes, LINE // itemsize)
+    scratch_elements, _ = scratch_sizes(mh, mw, R, S, sh, sw, nr, lanes, LINE // itemsize)
 
     def winograd(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One block of tiles for some panels of output channels.
@@ -359,7 +360,8 @@ def _kernel(
         points the phases that have a product there. In ``workspace`` are some channels of the block staged,
         [rows][columns][pitch]; its tiles transformed, [nh * nw][tiles][tile_pitch], phase after phase, of C channels
         each; one panel's products, [nh * nw][tiles][nr]; and its outputs, [rows][columns][lanes], with a
-        half-transformed tile behind them. If ``fused``, ``w`` is KCRS, and behind these are a panel's weights.
+        half-transformed tile behind them. If ``fused``, ``w`` is KCRS, and behind these are a panel's
+        weights, [products][C][nr], and what `panel_transformer` needs.
         What the pitches have beyond the channels is junk, which no product reads, and so are the products of tiles that
         a point does not see, which no output is made of that is not written again.
         """
@@ -379,9 +381,10 @@ def _kernel(
         # Phases of columns that lie side by side are transformed as one, of more channels.
         spans = 1 if pitch == C and dw == 1 else column_phases
         half = outputs  # the half-transformed tile, [nh][nw][lanes], is gone before there are outputs
-        for c in range(0, C - some + 1, some):
+        for piece in range(C // some):
+            c = piece * some
             # The last ones are up to twice as many, as fewer than a vector would take long to stage.
-            channels = some if c + 2 * some <= C else C - c
+            channels = some if piece + 1 < C // some else C - c
             stage(
                 x, g.H * g.W, ((n * g.G + group) * C + c) * g.H * g.W, g.H, g.W, down.start * g.stride_h - g.pad_h,
                 g.stride_h // sh, across.start * g.stride_w - g.pad_w, g.stride_w // sw, channels, pitch, rows, columns,
@@ -411,7 +414,7 @@ def _kernel(
         w_panels, packed = (workspace, parts.elements) if fused else (w, 0)
         scratch = packed + product_planes * C * nr
         between = scratch + scratch_elements
-        past = streams and lines_begin(y, across.size, lanes, lanes)
+        past = streams and mostly_lines(y, across.size, lanes, lanes)
         for panel in range(k_task * g.block_k, min(panels, (k_task + 1) * g.block_k)):
             weights = packed if fused else (group * panels + panel) * product_planes * C * nr
             if fused:
@@ -465,9 +468,9 @@ def _kernel(
                 channels = min(lanes, K - k)
                 for i in range(down.size):
                     at = (((n * g.G + group) * K + k) * g.P + down.start + i) * g.Q + across.start
-                    for first in range(-behind_line(y, at, lanes, past), across.size, lanes):
-                        j = max(0, first)
-                        count = min(first + lanes, across.size) - j
+                    for q in range(-behind_line(y, at, lanes, past), across.size, lanes):
+                        j = max(0, q)
+                        count = min(q + lanes, across.size) - j
                         source = outputs + (i * across.extent + j) * lanes
                         pixels = load_tile(workspace, source, lanes, lanes, 1, lanes)
                         block = clip(transpose(add_to_columns(pixels, bias, group * K + k, channels)), low, high)
@@ -501,15 +504,14 @@ def _workspace(problem: ConvProblem, settings: Settings, machine: Machine) -> in
     lanes, (_, R, S) = machine.lanes(problem.dtype), problem.kernel_size
     cut = _tiling(problem, mh, mw)
     C, _ = problem.group_channels
-    half = point_count(mh, R, cut.sh) * phases(S, cut.sw).taps * lanes
-    scratch = scratch_size(R * S, cut.phases * cut.points, nv * lanes, lanes, LINE // ITEM_SIZE[problem.dtype])
-    return elements + cut.products * C * nv * lanes + scratch + half
+    scratch = scratch_sizes(mh, mw, R, S, cut.sh, cut.sw, nv * lanes, lanes, LINE // ITEM_SIZE[problem.dtype])
+    return elements + cut.products * C * nv * lanes + sum(scratch)
 
 
-def _streams(problem: ConvProblem, settings: Settings, machine: Machine) -> bool:
+def _may_stream(problem: ConvProblem, settings: Settings, machine: Machine) -> bool:
     lanes, cut = machine.lanes(problem.dtype), _tiling(problem, settings.mh, settings.mw)
     row = min(problem.out_size[2], settings.block_q * settings.mw * cut.across.step)
-    return streams(problem, machine, row, lanes)
+    return may_stream(problem, machine, row, lanes)
 
 
 def _is_fused(problem: ConvProblem, settings: Settings) -> bool:
@@ -517,7 +519,7 @@ def _is_fused(problem: ConvProblem, settings: Settings) -> bool:
 
     Of weights that change, if no other task needs it: where the tiles of an image are one block, and there is one
     image. All of them would go to L3 and come back; a panel stays in L2. With one thread of Intel Granite Rapids 256
-    channels at 14 x 14 take 11 % less so, 512 10 and 128 at 28 x 28 8; with two threads 11, 12 and 0.
+    channels at 14 x 14 take 11 % less so, 512 9 and 128 at 28 x 28 8; with two threads 11 and 12, and the last 2 more.
     """
     mh, mw, _, _, block_p, block_q, _ = settings
     cut = _tiling(problem, mh, mw)
@@ -525,7 +527,10 @@ def _is_fused(problem: ConvProblem, settings: Settings) -> bool:
 
 
 def _may_be_fused(problem: ConvProblem, mh: int, mw: int) -> bool:
-    """Whether weights may be transformed in front of their products, if they are by the arithmetic of the problem."""
+    """Whether weights may be transformed in front of their products, if one block has all tiles.
+
+    They change, there is one image, and their arithmetic is of the problem's own type, as what the workspace holds is.
+    """
     once = problem.batch == 1 and not problem.constant_weight
     return once and (problem.dtype == "float64" or _is_single(problem, mh, mw))
 
@@ -751,7 +756,7 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         fetched=loaded if _fetched(problem, weights, machine) and not fused else 0,
         prepared=0 if fused else prepared,
         laid=prepared if fused else 0,
-        written=written_through(problem, machine, _streams(problem, settings, machine)),
+        written=written_through(problem, machine, _may_stream(problem, settings, machine)),
     ).seconds(machine, threads, problem.dtype)
 
 
@@ -770,10 +775,10 @@ def _kernel_of(problem: ConvProblem, settings: Settings, machine: Machine) -> Di
     cut, (_, R, S) = _tiling(problem, mh, mw), problem.kernel_size
     asked = asks_of(problem, problem.groups * _weights(problem, cut), machine)
     itemsize, sum_block = ITEM_SIZE[problem.dtype], _sum_block(problem, mh, mw)
-    past, fused = _streams(problem, settings, machine), _is_fused(problem, settings)
+    streams, fused = _may_stream(problem, settings, machine), _is_fused(problem, settings)
     if fused:  # weights that are in L2
         asked = asked._replace(far=False, by_passes=False)
-    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, sum_block, asked, past, fused)
+    return _kernel(mh, mw, R, S, cut.sh, cut.sw, mr, nv, lanes, itemsize, sum_block, asked, streams, fused)
 
 
 WINOGRAD = Algorithm(

@@ -12,16 +12,21 @@ from numbaconv.arrays import Array
 from numbaconv.cooktoom import WEIGHT, phases, phases_seen, point_count, product_count
 from numbaconv.geometry import ceil_div, geometry, read
 from numbaconv.problem import ConvProblem
-from numbaconv.runtime import Dispatcher, jit
+from numbaconv.runtime import Dispatcher, jit, shared
 from numbaconv.simd.linear import transform
 from numbaconv.simd.tile_memory import load_block, store_tile, transpose
 from numbaconv.simd.vec import load, store
 from numbaconv.workspace import LINE
 
 
-def scratch_size(taps: int, planes: int, nr: int, lanes: int, line: int) -> int:
-    """Elements that `panel_transformer` needs, for so many taps, and ``planes``, points of each phase."""
-    return taps * lanes * lanes + planes * (lanes * nr + line)
+@shared
+def scratch_sizes(
+    mh: int, mw: int, R: int, S: int, sh: int, sw: int, nr: int, lanes: int, line: int
+) -> tuple[int, int]:  # fmt: skip
+    """Elements that `panel_transformer` needs, and those of what is between two transforms."""
+    nh, nw = point_count(mh, R, sh), point_count(mw, S, sw)
+    planes = phases(R, sh).number * nh * phases(S, sw).number * nw
+    return R * S * lanes * lanes + planes * (lanes * nr + line), nh * phases(S, sw).taps * lanes
 
 
 @functools.cache
@@ -91,9 +96,9 @@ def _packer(
 ) -> Dispatcher:
     transform_panel = panel_transformer(mh, mw, R, S, sh, sw, nv, lanes, line)
     between = np.float32 if single else np.float64
-    most_between = point_count(mh, R, sh) * phases(S, sw).taps * lanes
     products = product_count(mh, R, sh) * product_count(mw, S, sw)
     nr = nv * lanes
+    _, most_between = scratch_sizes(mh, mw, R, S, sh, sw, nr, lanes, line)
 
     def pack(task: int, x: Array, w: Array, bias: Array, y: Array, workspace: Array, geometry: Array) -> None:
         """One panel of a group: ``w`` [G * K][C][R * S] to ``y`` [G][panels][products][C][nr], zeros beyond K."""
@@ -116,9 +121,8 @@ def winograd_packing(
     In float64, or with ``single`` in float32, which takes two thirds of the time.
     """
     (mh, mw), (sh, sw), (_, R, S) = tile, strides, problem.kernel_size
-    planes = phases(R, sh).number * point_count(mh, R, sh) * phases(S, sw).number * point_count(mw, S, sw)
     line = LINE // ITEM_SIZE[problem.dtype]
-    block = scratch_size(R * S, planes, nv * lanes, lanes, line)
+    block, _ = scratch_sizes(mh, mw, R, S, sh, sw, nv * lanes, lanes, line)
     products = product_count(mh, R, sh) * product_count(mw, S, sw)
     panels = ceil_div(problem.out_channels // problem.groups, nv * lanes) * problem.groups
     return Packing(
