@@ -25,7 +25,7 @@ from numbaconv.algorithms.im2col_few import (
     few_sums,
     few_vectors,
 )
-from numbaconv.algorithms.staging import SETS_BYTES, masks_are_dear
+from numbaconv.algorithms.staging import SETS_BYTES, masks_are_dear, vectors_fill_lines
 from numbaconv.algorithms.streaming import behind_line, may_stream, mostly_lines, tile_writer, written_through
 from numbaconv.arguments import ITEM_SIZE
 from numbaconv.arrays import Array
@@ -457,8 +457,11 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
     tasks_k = ceil_div(K, block_k)
     # A stretch of pixels narrower than a vector costs as much as a whole one.
     expanded = panels * tasks_k * kc * nr * ceil_div(out_size[2], lanes) * lanes / out_size[2]
+    # Vectors that are lines are loaded and stored in half the time, and threads meet in none.
+    in_lines = vectors_fill_lines(lanes, problem.dtype) and (pixels + few) % lanes == 0
+    by_lines = is_pointwise(problem) and in_lines and _narrow(mr, nv)[0] <= K
     if is_pointwise(problem):
-        expanded /= 3
+        expanded /= 6 if by_lines else 3
     unit = problem.stride[2] == 1
     if unit and pixels % lanes and masks_are_dear(lanes, problem.dtype):
         expanded += images * tasks_k * kc * _MASKED_ROW
@@ -471,13 +474,13 @@ def estimate(problem: ConvProblem, settings: Settings, machine: Machine, threads
         share(threads, images, (pixels, block_q), (K, block_k)),
         fmas=vectors / nv * row_tiles * kc * _tile_cost(problem, mr, nv, machine),
         tiles=(tiles + images * row_tiles * few_sums(few, mr)) * c_blocks + stretches,
-        moved=tiles * mr * nr * (2 * c_blocks - 1) / 2 + (expanded if unit else 0),
+        moved=tiles * mr * nr * (2 * c_blocks - 1) / (4 if by_lines else 2) + (expanded if unit else 0),
         scattered=0 if unit else expanded,
         streamed=tiles * kc * (mr + nr * reloaded) * size,
         # A task's part L2 may hold, but not until the next call; nor is it asked for ahead, as in `direct`: with two
         # threads 512 to 2048 channels at 7 x 7 take 294 us, and 270 were foretold.
         waited=1.5 * from_l3(K * kc * size, panels, machine),
-        met=lines_met(threads, ceil_div(pixels, block_q), images * tasks_k, min(block_k, K)),
+        met=0 if by_lines else lines_met(threads, ceil_div(pixels, block_q), images * tasks_k, min(block_k, K)),
         written=written_through(problem, machine, _may_stream(problem, settings, machine)),
     ).seconds(machine, threads, problem.dtype)
 
